@@ -1,0 +1,48 @@
+# Everything a newcomer needs: `make demo`, `make test`, `make check`, `make down`.
+
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+UV_VERSION := 0.13.9
+
+.PHONY: demo down test check setup system lock clean
+
+demo: setup  ## Set up, then run the whole story and leave the services up.
+	@$(BIN)/ftl demo var/demo
+
+down:  ## Stop what `make demo` started.
+	@if [ -x $(BIN)/ftl ]; then $(BIN)/ftl down var/demo; else echo "nothing to stop: $(BIN)/ftl is not installed"; fi
+
+test: setup system  ## Set up, then run all tests, those with real services included.
+	$(BIN)/python -m pytest
+
+check: setup  ## Format, lint, types, room order, docstrings.
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+setup: $(INSTALLED)
+
+$(INSTALLED): requirements.lock pyproject.toml
+	@command -v $(PYTHON) >/dev/null || { echo "ftl needs Python 3.11: install it, or say where it is with 'make PYTHON=/path/to/python3.11 …'" >&2; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+	@echo "installing locked packages into $(VENV) …"
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements.lock
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --editable .
+	@touch $@
+
+system:  ## Servers that tests start: PostgreSQL.
+	@ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || command -v initdb >/dev/null || { \
+	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	    echo "installing PostgreSQL for the tests …"; \
+	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends postgresql >/dev/null; \
+	  else echo "the tests need PostgreSQL's server programs: install the package 'postgresql' (Debian, Ubuntu) and run again" >&2; exit 1; fi; }
+
+lock: setup  ## Resolve the dependencies anew.
+	$(BIN)/uv pip compile --quiet --upgrade --python-version 3.11 --all-extras --generate-hashes --no-emit-index-url --no-emit-find-links pyproject.toml -o requirements.lock
+
+clean: down  ## Remove the environment and all that was made.
+	rm -rf $(VENV) var

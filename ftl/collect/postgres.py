@@ -1,0 +1,260 @@
+"""Reads PostgreSQL by binary COPY through ADBC, in one repeatable-read transaction."""
+
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from datetime import date, datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from ftl.collect.source import Since, Snapshot, nearest, require_columns
+from ftl.consortium.model import PostgresSource
+from ftl.errors import SourceError, SourceUnavailable
+
+CONNECT_SECONDS = 10
+"""Longest wait for a server to accept the connection."""
+
+_COLUMNS = """
+SELECT a.attname, format_type(a.atttypid, a.atttypmod)
+FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE n.nspname = {schema} AND c.relname = {table} AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum
+"""
+_NUMBERS = {"smallint", "integer", "bigint", "numeric", "real", "double precision"}
+_NATIVE = _NUMBERS | {"boolean", "text", "character varying", "date"}
+_TABLES = """
+SELECT c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE n.nspname = {schema} AND c.relkind IN ('r', 'v', 'm', 'p', 'f') ORDER BY 1
+"""
+
+
+class PostgresReader:
+    """A schema of a PostgreSQL database.
+
+    Args:
+        label: how messages name this source.
+        settings: its part of `consortium.yaml`.
+        password: None leaves it to libpq (`~/.pgpass`, trust, peer).
+    """
+
+    def __init__(self, label: str, settings: PostgresSource, password: str | None) -> None:
+        self.label = label
+        self.settings = settings
+        self._password = password
+
+    @classmethod
+    def of(cls, label: str, settings: PostgresSource, root: Path) -> "PostgresReader":
+        """Find the password where the settings say.
+
+        Raises:
+            SourceError: the file or the environment variable is missing.
+        """
+        return cls(label, settings, _password(label, settings, root))
+
+    def ping(self) -> None:
+        """Connect."""
+        with self._cursor() as cursor:
+            _rows(cursor, "SELECT 1")
+
+    def tables(self) -> tuple[str, ...]:
+        """Names of tables and views in the schema."""
+        with self._cursor() as cursor:
+            return self._tables(cursor)
+
+    def columns(self, table: str) -> dict[str, str]:
+        """Column name to PostgreSQL type, such as `numeric(12,2)`."""
+        with self._cursor() as cursor:
+            return self._columns(cursor, table)
+
+    def position(self, table: str, cursor: str | None) -> str | None:
+        """Number of rows and newest cursor; None without a cursor, as a change could then not be seen."""
+        if cursor is None:
+            return None
+        with self._cursor() as reader, self._translated(table):
+            require_columns(self.label, table, [cursor], self._columns(reader, table))
+            ((rows, newest),) = _rows(reader, f"SELECT count(*), max({_quoted(cursor)})::text FROM {self._name(table)}")  # noqa: S608 - quoted names
+            return f"{rows}@{newest}"
+
+    @contextmanager
+    def snapshot(self, table: str, columns: Iterable[str], since: Since | None = None) -> Iterator[Snapshot]:
+        """Count and read within one transaction."""
+        names = list(columns)
+        with self._cursor() as cursor:
+            with self._translated(table):
+                types = self._columns(cursor, table)
+                require_columns(self.label, table, names, types)
+                source = f"FROM {self._name(table)}{_condition(types, since)}"
+                ((rows,),) = _rows(cursor, f"SELECT count(*) {source}")
+            asked = ", ".join(_expression(name, types[name]) for name in names)
+            yield Snapshot(rows, self._batches(cursor, table, f"SELECT {asked} {source}"))
+
+    def _batches(self, cursor: Any, table: str, query: str) -> Iterator[pa.RecordBatch]:
+        with self._translated(table):
+            cursor.execute(query)
+            yield from cursor.fetch_record_batch()
+
+    def _tables(self, cursor: Any) -> tuple[str, ...]:
+        return tuple(name for (name,) in _rows(cursor, _TABLES.format(schema=_literal(self.settings.db_schema))))
+
+    def _columns(self, cursor: Any, table: str) -> dict[str, str]:
+        query = _COLUMNS.format(schema=_literal(self.settings.db_schema), table=_literal(table))
+        found = dict(_rows(cursor, query))
+        if not found:
+            raise SourceError(
+                f"{self.label}: schema {self.settings.db_schema!r} of database {self.settings.database!r} has no "
+                f"table {table!r}.{nearest(table, self._tables(cursor))}",
+                cure="Correct the table's `table`, or the source's `schema`, in consortium.yaml.",
+            )
+        return found
+
+    def _name(self, table: str) -> str:
+        return f"{_quoted(self.settings.db_schema)}.{_quoted(table)}"
+
+    @contextmanager
+    def _cursor(self) -> Iterator[Any]:
+        """A cursor in a read-only transaction that sees one state of the database."""
+        from adbc_driver_postgresql import dbapi
+
+        with self._translated():
+            connection = dbapi.connect(self._conninfo())
+        try:
+            cursor = connection.cursor()
+            try:
+                with self._translated():
+                    cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+                yield cursor
+            finally:
+                cursor.close()
+        finally:
+            connection.close()
+
+    def _conninfo(self) -> str:
+        settings = self.settings
+        options = {
+            "host": settings.host,
+            "port": str(settings.port),
+            "dbname": settings.database,
+            "user": settings.user,
+            "connect_timeout": str(CONNECT_SECONDS),
+            "application_name": "ftl collect",
+        }
+        if self._password is not None:
+            options["password"] = self._password
+        escaped = {key: value.replace("\\", "\\\\").replace("'", "\\'") for key, value in options.items()}
+        return " ".join(f"{key}='{value}'" for key, value in escaped.items())
+
+    @contextmanager
+    def _translated(self, table: str = "") -> Iterator[None]:
+        from adbc_driver_manager import dbapi
+
+        try:
+            yield
+        except (dbapi.Error, pa.ArrowException, OSError) as exc:
+            raise self._named(exc, table) from exc
+
+    def _named(self, exc: Exception, table: str) -> SourceError:
+        """Say which setting is wrong and what to grant; libpq's own words never hold a password or a row."""
+        text, settings = str(exc), self.settings
+        where = f"{settings.host}:{settings.port}"
+        if "permission denied" in text:
+            return SourceError(
+                f"{self.label}: user {settings.user!r} may not read {settings.db_schema}.{table}.",
+                cure=f"GRANT USAGE ON SCHEMA {settings.db_schema} TO {settings.user}; "
+                f"GRANT SELECT ON {self._name(table)} TO {settings.user};",
+            )
+        for words, setting, cure in _REFUSALS:
+            if words in text:
+                value = getattr(settings, setting, None)
+                named = f"{setting} ({value})" if value and not setting.startswith("password") else setting
+                return SourceError(f"{self.label}.{named}: the server at {where} answers {words!r}.", cure=cure)
+        if any(words in text for words in _ABSENT):
+            return SourceUnavailable(
+                f"{self.label}: no PostgreSQL answers at {where} (settings `host` and `port`).",
+                cure="Check both settings and that the server is running and reachable from this machine.",
+            )
+        return SourceError(f"{self.label}: {where} failed: {_first_line(text)}", cure="See the server's log.")
+
+
+_REFUSALS = (
+    ("password authentication failed", "password_file", "Correct the password in password_file or password_env."),
+    ("no password supplied", "password_file", "Set password_file or password_env."),
+    ("no pg_hba.conf entry", "user", "Allow this user from this machine in the server's pg_hba.conf."),
+    ("could not translate host name", "host", "Correct the host name."),
+    ("is not permitted to log in", "user", "ALTER ROLE … LOGIN."),
+    ('role "', "user", "Create the role, or correct `user`."),
+    ('database "', "database", "Correct `database`."),
+)
+_ABSENT = (
+    "could not connect",
+    "Connection refused",
+    "timeout expired",
+    "connection to server",
+    "server closed",
+    "terminating connection",
+    "starting up",
+    "shutting down",
+    "too many clients",
+    "No such file or directory",
+)
+
+
+def _rows(cursor: Any, query: str) -> list[tuple[Any, ...]]:
+    cursor.execute(query)
+    rows: list[tuple[Any, ...]] = cursor.fetchall()
+    return rows
+
+
+def _expression(column: str, declared: str) -> str:
+    """Types that Arrow has no plain type for come as text; so does `char(n)`, then without its padding."""
+    name = _quoted(column)
+    native = declared.split("(", maxsplit=1)[0] in _NATIVE or declared.startswith("timestamp")
+    return name if native else f"{name}::text AS {name}"
+
+
+def _condition(types: dict[str, str], since: Since | None) -> str:
+    if since is None:
+        return ""
+    declared, value = types.get(since.column, ""), since.value
+    if isinstance(value, datetime):
+        if not declared.startswith("timestamp"):
+            return ""
+        # Unzoned times are UTC, as in the mapping.
+        moment = value if "with time zone" in declared else value.replace(tzinfo=None)
+        return f" WHERE {_quoted(since.column)} >= {_literal(moment.isoformat(sep=' '))}"
+    if isinstance(value, date):
+        return f" WHERE {_quoted(since.column)} >= {_literal(value.isoformat())}" if declared == "date" else ""
+    numeric = declared.split("(")[0] in _NUMBERS
+    return f" WHERE {_quoted(since.column)} >= {value!r}" if numeric else ""
+
+
+def _password(label: str, settings: PostgresSource, root: Path) -> str | None:
+    if settings.password_file is not None:
+        path = root / settings.password_file
+        try:
+            return path.read_text(encoding="utf-8").rstrip("\r\n")
+        except OSError as exc:
+            raise SourceError(
+                f"{label}.password_file: {path} cannot be read ({exc.strerror}).",
+                cure="Write the password into that file and let only this user read it (chmod 600).",
+            ) from exc
+    if settings.password_env is None:
+        return None
+    if settings.password_env not in os.environ:
+        raise SourceError(
+            f"{label}.password_env: the environment variable {settings.password_env} is not set.",
+            cure=f"Export {settings.password_env}, or use password_file.",
+        )
+    return os.environ[settings.password_env]
+
+
+def _first_line(text: str) -> str:
+    return text.strip().splitlines()[0] if text.strip() else "without a word"
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _literal(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"

@@ -1,0 +1,267 @@
+"""What `consortium.yaml` says, as frozen typed objects.
+
+Every model refuses unknown keys. Paths are relative to the folder that holds `consortium.yaml` and are resolved by
+:class:`ftl.consortium.Folder`, never here. Defaults are chosen so that a small consortium writes little.
+"""
+
+from pathlib import PurePosixPath
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
+"""A party, table or column name: lower-case letters, digits and underscores, as in SQL."""
+
+Scalar = str | int | float | bool | None
+Port = Annotated[int, Field(ge=0, le=65535)]
+
+
+class Settings(BaseModel):
+    """Base: frozen, strict about unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, use_attribute_docstrings=True)
+
+
+class SqliteSource(Settings):
+    """A SQLite database file."""
+
+    kind: Literal["sqlite"]
+    """Which sort of source this is."""
+    path: PurePosixPath
+    """The database file."""
+
+
+class FileSource(Settings):
+    """A folder of CSV or Parquet files; a table names a file or a glob in it."""
+
+    kind: Literal["csv", "parquet"]
+    """Which sort of source this is."""
+    path: PurePosixPath
+    """The folder that holds the files."""
+    delimiter: str = Field(",", min_length=1, max_length=1)
+    """Between the fields of a CSV file."""
+    encoding: str = "utf-8"
+    """Of a CSV file, as Python names it."""
+
+
+class PostgresSource(Settings):
+    """A PostgreSQL database. The password comes from a file or an environment variable, never from this file."""
+
+    kind: Literal["postgresql"]
+    """Which sort of source this is."""
+    host: str = "localhost"
+    """Name or address of the server."""
+    port: Port = 5432
+    """Of the server."""
+    database: str
+    """Name of the database."""
+    user: str
+    """Who reads; needs SELECT on the tables and nothing else."""
+    db_schema: str = Field("public", alias="schema")
+    """Schema that holds the tables."""
+    password_env: str | None = None
+    """Environment variable that holds the password."""
+    password_file: PurePosixPath | None = None
+    """File whose first line is the password."""
+
+
+Source = Annotated[SqliteSource | FileSource | PostgresSource, Field(discriminator="kind")]
+ColumnType = Literal["string", "int64", "float64", "bool", "date", "timestamp"]
+
+
+class Column(Settings):
+    """How one lake column comes out of one source column.
+
+    Order of work: ``missing`` (source values that mean *unknown*), ``normalise``, ``recode``, cast to ``type``,
+    ``default``.
+    """
+
+    source: str = Field(alias="from")
+    """Column of the source."""
+    type: ColumnType
+    """Type in the lake."""
+    missing: tuple[Scalar, ...] = ()
+    """Source values that mean *unknown*."""
+    normalise: Literal["none", "trim", "upper", "digits"] = "none"
+    """What is done to the text first: nothing, cut outer blanks, capital letters, or digits only."""
+    recode: dict[str, Scalar] = {}
+    """Source value, written as text, to new value. A value that is not listed is kept."""
+    default: Scalar = None
+    """Stands in for a missing value."""
+    on_error: Literal["null", "quarantine", "stop"] = "quarantine"
+    """What to do with a row whose value cannot be cast."""
+
+
+class Table(Settings):
+    """One table at a source and the lake table it lands in."""
+
+    source: Name
+    """One of the party's sources."""
+    table: str
+    """Table or view name at a database; file name or glob at a file source."""
+    columns: dict[Name, Column]
+    """Lake column to where it comes from."""
+    key: tuple[Name, ...] = ()
+    """Lake columns that identify a row; the consortium's identifiers when empty."""
+    cursor: Name | None = None
+    """Lake column (time or number) that grows when a row is written or changed; needed for incremental sync."""
+    derived: dict[Name, str] = {}
+    """New column to SQL expression over this table's columns (DuckDB dialect), in order."""
+    suite: PurePosixPath | None = None
+    """Python file with `build(suite)` that adds expectations; declared types and keys are always checked."""
+
+
+class Label(Settings):
+    """What is predicted. Only the active party has one."""
+
+    column: Name
+    """Lake column of the features' table."""
+    positive: Scalar = 1
+    """The value that means *default* (bad). Compared after mapping."""
+
+
+class Reason(Settings):
+    """The adverse-action reason a column stands for."""
+
+    code: Annotated[str, StringConstraints(pattern=r"^[A-Z][A-Z0-9]{0,7}$")]
+    """Short code; columns may share one, then with the same text."""
+    text: str
+    """What an applicant is told."""
+
+
+class Features(Settings):
+    """Which columns a recipe may use, and how."""
+
+    table: Name
+    """One of the party's tables."""
+    columns: tuple[Name, ...]
+    """Mapped or derived columns; never an identifier, the label, the cursor or the holdout column."""
+    categorical: tuple[Name, ...] = ()
+    """Columns whose numbers are codes. String and bool columns are always categorical."""
+    protected: tuple[Name, ...] = ()
+    """Never named as a reason."""
+    reasons: dict[Name, Reason] = {}
+    """Column to the reason it stands for; a column without one is never named."""
+
+
+class Party(Settings):
+    """One organisation and its node."""
+
+    role: Literal["active", "passive"]
+    """Exactly one party is active: the one with the label."""
+    title: str = ""
+    """Name for people."""
+    home: PurePosixPath | None = None
+    """The node's folder: lake, keys, models. Default `var/nodes/NAME`."""
+    score_port: Port = 0
+    """Of the score server; 0 picks a free one."""
+    sources: dict[Name, Source]
+    """Where the party's data are."""
+    tables: dict[Name, Table]
+    """What is read, and what it becomes."""
+    features: Features
+    """What a recipe may use."""
+    label: Label | None = None
+    """What is predicted; at the active party only."""
+
+
+class Coordinator(Settings):
+    """The neutral site: federation server, Airflow, MLflow, gateway. A port of 0 picks a free one."""
+
+    home: PurePosixPath = PurePosixPath("var/coordinator")
+    """The coordinator's folder."""
+    host: str = "127.0.0.1"
+    """Address that the services listen on."""
+    federation_port: Port = 0
+    """Of the federation server."""
+    admin_port: Port = 0
+    """Of the federation server's administration."""
+    airflow_port: Port = 0
+    """Of Airflow."""
+    mlflow_port: Port = 0
+    """Of MLflow."""
+    gateway_port: Port = 0
+    """Of the scoring gateway."""
+
+
+class Holdout(Settings):
+    """Which of the active party's labelled rows are kept for evaluation only."""
+
+    column: Name | None = None
+    """A lake column of the active party that says so; without, a stratified random `fraction` is drawn."""
+    value: Scalar = "test"
+    """What stands in that column for people kept for evaluation. Compared after mapping."""
+    fraction: float = Field(0.2, gt=0, lt=1)
+    """Used when no column is named."""
+
+
+class Training(Settings):
+    """What `ftl run` trains when nothing else is asked."""
+
+    recipe: str = "transfer_boost"
+    """How to train."""
+    seed: int = 0
+    """Of every draw that must repeat."""
+    settings: dict[str, Any] = {}
+    """Passed to the recipe's own settings model, which checks them."""
+    holdout: Holdout = Holdout()
+    """Who is kept for evaluation only."""
+    model_name: str = "credit_risk"
+    """In the model registry."""
+    timeout_seconds: float = Field(300, gt=0)
+    """Longest wait for any one message of a peer."""
+
+
+class Scorecard(Settings):
+    """score = base_score + pdo/ln 2 · (ln(odds of good) − ln(base_odds)), clipped to [floor, ceiling]."""
+
+    base_score: float = 600
+    """Score at the base odds."""
+    base_odds: float = Field(50, gt=0)
+    """Good people per bad one at the base score."""
+    pdo: float = Field(20, gt=0)
+    """Points that double the odds."""
+    floor: int = 300
+    """Lowest score."""
+    ceiling: int = 850
+    """Highest score."""
+
+
+class Simulation(Settings):
+    """Present only where all data are ours (a scenario): lets the pooled reference be computed."""
+
+    links: PurePosixPath
+    """Parquet file: one column per party with that party's row identifier (joined identifiers), one row per person."""
+    notice: str
+    """Says in the report and on every page what is simulated."""
+
+
+class Consortium(Settings):
+    """The whole of `consortium.yaml`."""
+
+    version: Literal[1]
+    """Of this file's format."""
+    name: Name
+    """Of the consortium."""
+    identifiers: tuple[Name, ...] = Field(min_length=1)
+    """Lake columns that together identify a person; every party maps them, normalised alike."""
+    coordinator: Coordinator = Coordinator()
+    """The neutral site."""
+    parties: dict[Name, Party]
+    """One active party and one or more passive ones."""
+    training: Training = Training()
+    """What is trained."""
+    scorecard: Scorecard = Scorecard()
+    """How a probability becomes a score."""
+    simulation: Simulation | None = None
+    """Only where all data are ours."""
+
+    @property
+    def active(self) -> str:
+        """Name of the active party."""
+        return next(name for name, party in self.parties.items() if party.role == "active")
+
+    @property
+    def passive(self) -> tuple[str, ...]:
+        """Names of the passive parties, in the order of the file."""
+        return tuple(name for name, party in self.parties.items() if party.role == "passive")

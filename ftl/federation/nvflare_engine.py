@@ -1,0 +1,215 @@
+"""The engine over NVFlare: every party is a process of its own at its own site, connected by mutual TLS."""
+
+import fcntl
+import logging
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from ftl.consortium import Folder
+from ftl.errors import EngineUnavailable, FederationError, FtlError
+from ftl.federation.failure import Failure, told
+from ftl.federation.kits import CONTROLLER, EXECUTOR
+from ftl.federation.memory import finished_result
+from ftl.federation.record import Attempt, RunRecord
+from ftl.federation.run import Progress, Request, Result, members
+from ftl.federation.services import missing_sites
+from ftl.federation.session import admin_session
+
+log = logging.getLogger(__name__)
+
+POLL = 0.2
+"""Seconds between two looks at the progress file."""
+PATIENCE = 20.0
+"""Seconds without progress after which the server is asked whether the job still lives."""
+DOUBTS = 3
+"""Times that the server or a site may be found missing, one after the other."""
+LONGEST = 4 * 3600.0
+"""Seconds a run may take altogether."""
+
+
+class NvflareEngine:
+    """Carries runs over the consortium's NVFlare processes, which must be running.
+
+    Args:
+        folder: the consortium.
+        longest: seconds after which a run is cancelled.
+    """
+
+    def __init__(self, folder: Folder, longest: float = LONGEST) -> None:
+        self.folder = folder
+        self.longest = longest
+
+    def submit(self, request: Request) -> None:
+        """Start a run; does nothing when a run of that id was submitted before.
+
+        Raises:
+            EngineUnavailable: the server does not answer, or a party's site is not connected (named).
+            FederationError: the id was used for another request, or NVFlare refused the job.
+        """
+        record = RunRecord(self.folder.run(request.run_id))
+        with _alone(record.path):
+            fresh = record.begin(request)
+            if not fresh and (record.ended or record.attempt() is not None):
+                return
+            with admin_session(self.folder) as session:
+                missing = missing_sites(self.folder, session)
+                if missing:
+                    raise EngineUnavailable(
+                        f"The site of {', '.join(missing)} is not connected to the federation server.",
+                        cure="Start it, or read its log.",
+                    )
+                record.carried_by(Attempt("nvflare", self._submit(session, request, record), time.time()))
+
+    def watch(self, run_id: str, after: int = 0) -> Iterator[Progress]:
+        """Progress lines above `after` until the run ends.
+
+        Raises:
+            FtlError: the run failed; says at which party and why.
+        """
+        record = RunRecord(self.folder.run(run_id))
+        return record.follow(after, _Pulse(self, record).check, POLL)
+
+    def result(self, run_id: str) -> Result:
+        """The result of a finished run.
+
+        Raises:
+            FtlError: the run failed, or has not finished.
+        """
+        return finished_result(RunRecord(self.folder.run(run_id)))
+
+    def cancel(self, run_id: str) -> None:
+        """End a run at all parties; does nothing when it has ended.
+
+        Raises:
+            FederationError: there is no such run.
+            EngineUnavailable: the server does not answer.
+        """
+        self._end(RunRecord(self.folder.run(run_id)), "was cancelled")
+
+    def _end(self, record: RunRecord, why: str) -> None:
+        record.request()
+        if record.ended:
+            return
+        record.fail(Failure(FederationError.code, f"Run {record.path.name} {why}.", "Start another one."))
+        attempt = record.attempt()
+        if attempt is not None:
+            with admin_session(self.folder) as session:
+                _ask(session, "abort_job", attempt.handle)
+
+    def _submit(self, session: Any, request: Request, record: RunRecord) -> str:
+        """Hand the job over. The token makes NVFlare answer with the same job when it has it already."""
+        failures = len(list(record.path.glob("error-*.json")))
+        with tempfile.TemporaryDirectory(prefix="ftl-job-") as work:
+            job = write_job(Path(work) / request.run_id, request, members(request, self.folder.consortium))
+            return str(_ask(session, "submit_job", str(job), submit_token=f"{request.run_id}-{failures}"))
+
+
+class _Pulse:
+    """Looks, while a run gives no sign, whether NVFlare still carries it."""
+
+    def __init__(self, engine: NvflareEngine, record: RunRecord) -> None:
+        self._engine = engine
+        self._record = record
+        self._lines = -1
+        self._asked = time.monotonic()
+        self._doubts = 0
+
+    def check(self) -> None:
+        attempt = self._record.attempt()
+        if attempt is None or attempt.engine != "nvflare":
+            return
+        if time.time() - attempt.started > self._engine.longest:
+            self._engine._end(self._record, f"took longer than {self._engine.longest:g} s")  # noqa: SLF001
+        lines = self._size()
+        if lines != self._lines:
+            self._lines, self._asked = lines, time.monotonic()
+        elif time.monotonic() - self._asked > PATIENCE:
+            self._ask(attempt)
+            self._asked = time.monotonic()
+
+    def _size(self) -> int:
+        path = self._record.path / "progress.jsonl"
+        return path.stat().st_size if path.exists() else 0
+
+    def _ask(self, attempt: Attempt) -> None:
+        try:
+            with admin_session(self._engine.folder) as session:
+                meta = _ask(session, "get_job_meta", attempt.handle)
+                missing = missing_sites(self._engine.folder, session)
+        except FtlError as exc:
+            self._doubt(told(exc))
+            return
+        status = str(meta.get("status", ""))
+        if status.startswith("FINISHED") and not self._record.ended:
+            details = "; ".join(str(line) for line in meta.get("job_deploy_detail") or () if "OK" not in str(line))
+            message = f"NVFlare ended the job of run {self._record.path.name} ({status}). {details}".strip()
+            self._record.fail(Failure(FederationError.code, message, "Read the logs of its server and sites."))
+        elif missing:
+            message = f"{', '.join(missing)}: the site has lost its connection to the federation server."
+            self._doubt(Failure(EngineUnavailable.code, message, "Start it again; then try again."))
+        else:
+            self._doubts = 0
+
+    def _doubt(self, failure: Failure) -> None:
+        """A busy machine may miss one answer; a run ends after several."""
+        self._doubts += 1
+        if self._doubts >= DOUBTS:
+            self._record.fail(failure)
+
+
+def write_job(path: Path, request: Request, parties: tuple[str, ...]) -> Path:
+    """Write the job's folder: two config files that name installed classes, and no code.
+
+    Args:
+        path: the folder to make; its name is the job's name.
+        request: the run.
+        parties: all of them must take part.
+
+    Returns:
+        `path`.
+    """
+    settings = {"request": msgspec.json.encode(request).decode()}
+    meta = {
+        "name": path.name,
+        "resource_spec": {},
+        "min_clients": len(parties),
+        "mandatory_clients": list(parties),
+        "deploy_map": {"app": ["server", *parties]},
+    }
+    server = {"format_version": 2, "workflows": [{"id": "run", "path": CONTROLLER, "args": settings}], "components": []}
+    executor = {"tasks": ["run"], "executor": {"path": EXECUTOR, "args": settings}}
+    client = {"format_version": 2, "executors": [executor], "components": []}
+    config = path / "app" / "config"
+    config.mkdir(parents=True)
+    for file, content in (
+        (path / "meta.json", meta),
+        (config / "config_fed_server.json", server),
+        (config / "config_fed_client.json", client),
+    ):
+        file.write_bytes(msgspec.json.format(msgspec.json.encode(content), indent=1))
+    return path
+
+
+def _ask(session: Any, command: str, *arguments: str, **options: str) -> Any:
+    """One command of the admin API."""
+    try:
+        return getattr(session, command)(*arguments, **options)
+    except Exception as exc:
+        raise FederationError(
+            f"The federation server refused {command}: {exc}", cure="Read the log of the federation server."
+        ) from exc
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """Keep two callers from submitting the same run at the same time."""
+    path.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with (path / "submit.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield

@@ -1,0 +1,161 @@
+"""A federated run as values: what is asked, what is reported on the way, what comes out."""
+
+from collections.abc import Iterator
+from typing import Any, Protocol
+
+import msgspec
+
+from ftl.consortium import Consortium
+from ftl.errors import FederationError
+from ftl.protocols import Combiner, Step
+
+
+class Request(msgspec.Struct, frozen=True):
+    """What the coordinator asks the nodes to do.
+
+    Attributes:
+        run_id: names the run everywhere; letters, digits, ``-`` and ``_``.
+        recipe: name of the recipe.
+        seed: of every draw that must repeat.
+        settings: the recipe's settings as given by the user.
+        max_shared: use at most so many shared training people; None for all.
+        timeout: seconds to wait for any one message.
+        parties: who takes part; empty for all.
+    """
+
+    run_id: str
+    recipe: str
+    seed: int
+    settings: dict[str, Any] = {}
+    max_shared: int | None = None
+    timeout: float = 300.0
+    parties: list[str] = []
+
+
+def members(request: Request, consortium: Consortium) -> tuple[str, ...]:
+    """Who takes part in a run, in the order of `consortium.yaml`.
+
+    Args:
+        request: of the run.
+        consortium: its parties.
+
+    Returns:
+        the active party and at least one other.
+
+    Raises:
+        FederationError: someone unknown is named, or the active party or everybody else is left out.
+    """
+    unknown = [name for name in request.parties if name not in consortium.parties]
+    if unknown:
+        known = ", ".join(consortium.parties)
+        raise FederationError(f"There is no party {unknown[0]!r}.", cure=f"There are: {known}.")
+    chosen = tuple(name for name in consortium.parties if not request.parties or name in request.parties)
+    if consortium.active not in chosen or len(chosen) < 2:
+        raise FederationError(
+            f"A run needs {consortium.active}, which has the label, and at least one other party.",
+            cure=f"Choose {consortium.active} and one or more of {', '.join(consortium.passive)}.",
+        )
+    return chosen
+
+
+class Progress(msgspec.Struct, frozen=True):
+    """One line of a run's progress file.
+
+    Attributes:
+        number: 1, 2, … without gaps.
+        party: who reports.
+        step: phase ``align``, ``base``, ``train``, ``predict`` or ``evaluate``, with rounds and metrics.
+        elapsed: seconds since the run started.
+    """
+
+    number: int
+    party: str
+    step: Step
+    elapsed: float
+
+
+class Curves(msgspec.Struct, frozen=True):
+    """Aggregated curves on a fixed grid, so that no person's label can be read from them.
+
+    Attributes:
+        false_positive_rate, true_positive_rate: ROC on a grid of 101 false positive rates 0, 0.01 … 1.
+        calibration: per tenth of the people by predicted probability: (mean predicted, share of bad, people).
+    """
+
+    false_positive_rate: list[float]
+    true_positive_rate: list[float]
+    calibration: list[tuple[float, float, int]]
+
+
+class Evaluation(msgspec.Struct, frozen=True):
+    """Figures on the holdout.
+
+    Attributes:
+        auc, ks, brier: area under the ROC curve; Kolmogorov–Smirnov distance; mean squared error of the probability.
+        calibration_slope, calibration_intercept: logistic regression of the label on the log-odds (1 and 0 are ideal).
+        intervals: metric to its 95 % bootstrap percentile interval.
+        people, bad: how many were scored, how many of them are bad.
+    """
+
+    auc: float
+    ks: float
+    brier: float
+    calibration_slope: float
+    calibration_intercept: float
+    intervals: dict[str, tuple[float, float]]
+    people: int
+    bad: int
+    curves: Curves
+
+
+class PartPointer(msgspec.Struct, frozen=True):
+    """Where one party's model part is, without its content."""
+
+    party: str
+    sha256: str
+    bytes: int
+    columns: int
+
+
+class Result(msgspec.Struct, frozen=True):
+    """What a finished run tells the coordinator. No row, no identifier, no threshold."""
+
+    run_id: str
+    recipe: str
+    seed: int
+    aligned: dict[str, int]
+    """``{"train": n, "test": n}``: shared people used."""
+    metrics: dict[str, Evaluation]
+    """``active_only`` and ``federated``, on the same people."""
+    gain: dict[str, tuple[float, float, float]]
+    """Metric to federated minus active_only, with its paired 95 % bootstrap interval."""
+    combiner: Combiner
+    parts: list[PartPointer]
+    rows: dict[str, int]
+    columns: dict[str, int]
+    settings: dict[str, Any]
+    seconds: dict[str, float]
+    """``align``, ``train``, ``evaluate``."""
+    bytes_sent: dict[str, int]
+    messages: dict[str, int]
+    notes: list[str] = []
+
+
+class Engine(Protocol):
+    """Carries a run: in memory, or over NVFlare."""
+
+    def submit(self, request: Request) -> None:
+        """Start the run; does nothing when a run of that id was already submitted (so a retried caller re-attaches)."""
+        ...
+
+    def watch(self, run_id: str, after: int = 0) -> Iterator[Progress]:
+        """Progress lines with a number above `after`, as they come, until the run ends.
+
+        Raises:
+            FederationError: the run failed; says at which party and why.
+        """
+        ...
+
+    def result(self, run_id: str) -> Result:
+        """The result of a finished run."""
+        ...

@@ -1,0 +1,180 @@
+"""Runs a suite with Great Expectations and says which rows fail what. Nothing it stores or renders lists a value."""
+
+import os
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from ftl.collect import exclusive
+from ftl.consortium import Node
+from ftl.errors import QualityError
+
+Severity = Literal["critical", "warning", "info"]
+
+_STORED: dict[str, Any] = {"result_format": "SUMMARY", "partial_unexpected_count": 0}
+"""Counts and percentages without examples: a Data Docs page names nobody."""
+
+_POSITIONS: dict[str, Any] = {"result_format": "COMPLETE", "return_unexpected_index_query": False}
+
+_ONE_CONTEXT = threading.Lock()
+"""Great Expectations keeps the open context in a global of its own; threads would get each other's."""
+
+_PAGES = 100
+"""Newest validations that the Data Docs index lists."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One expectation that failed.
+
+    Attributes:
+        severity: as the suite says; an expectation that could not be computed is critical.
+        text: column and expectation, without any value of a row.
+        rows: int64 positions of the rows at fault; None where the expectation speaks of the table as a whole.
+        unique: the columns that repeat, where that is what failed.
+    """
+
+    severity: Severity
+    text: str
+    rows: NDArray[np.int64] | None
+    unique: tuple[str, ...] = ()
+
+
+def validate(node: Node, name: str, build: Callable[[Any], None], rows: pa.Table) -> list[Finding]:
+    """Run a suite on `rows`, store the result in the node's context and update its Data Docs.
+
+    Args:
+        node: whose context and Data Docs.
+        name: of the suite, for example ``bank.accounts``.
+        build: adds the expectations to an empty `great_expectations.ExpectationSuite`.
+        rows: lake columns; nulls are *missing*.
+    """
+    frame = rows.to_pandas()
+    # One context per node: two tables that are checked at once would overwrite each other's index page.
+    with _ONE_CONTEXT, exclusive(node.home / "gx", f"check {name}", wait=True):
+        context = open_context(node.home / "gx", node.docs)
+        definition = _definition(context, name, build)
+        batch = definition.data.get_batch(batch_parameters={"dataframe": frame})
+        return sorted(_findings(_run(context, definition, frame), batch), key=lambda finding: finding.text)
+
+
+def open_context(home: Path, docs: Path) -> Any:
+    """The node's Great Expectations context, a folder of files; the only place where one is opened.
+
+    Args:
+        home: its folder.
+        docs: folder of the Data Docs site.
+    """
+    # Read when the library is imported: nothing of a party's checks is reported to anyone.
+    os.environ["GX_ANALYTICS_ENABLED"] = "false"
+    import great_expectations as gx
+    from great_expectations.data_context.types.base import ProgressBarsConfig
+
+    home.mkdir(parents=True, exist_ok=True)
+    context = gx.get_context(mode="file", context_root_dir=home)
+    if context.variables.analytics_enabled is not False:
+        context.variables.analytics_enabled = False
+        context.variables.progress_bars = ProgressBarsConfig(globally=False)
+        context.variables.data_docs_sites = {"data_docs": _site(docs)}
+        context.variables.save()
+    return context
+
+
+def _site(docs: Path) -> dict[str, Any]:
+    return {
+        "class_name": "SiteBuilder",
+        "show_how_to_buttons": False,
+        "store_backend": {"class_name": "TupleFilesystemStoreBackend", "base_directory": str(docs.resolve())},
+        "site_index_builder": {"class_name": "DefaultSiteIndexBuilder", "validation_results_limit": _PAGES},
+    }
+
+
+def _definition(context: Any, name: str, build: Callable[[Any], None]) -> Any:
+    import great_expectations as gx
+
+    # Great Expectations writes a suite that it already knows to disk after every addition; a draft it does not know.
+    draft = gx.ExpectationSuite(f"{name}.draft")
+    build(draft)
+    suite = gx.ExpectationSuite(name, expectations=draft.expectations)
+    asset = context.data_sources.add_or_update_pandas("lake").add_dataframe_asset(name)
+    batch = asset.add_batch_definition_whole_dataframe("new_rows")
+    stored = context.suites.add_or_update(suite)
+    return context.validation_definitions.add_or_update(gx.ValidationDefinition(name=name, data=batch, suite=stored))
+
+
+def _run(context: Any, definition: Any, frame: Any) -> Any:
+    import great_expectations as gx
+    from great_expectations.checkpoint import UpdateDataDocsAction
+
+    checkpoint = context.checkpoints.add_or_update(
+        gx.Checkpoint(
+            name=definition.name,
+            validation_definitions=[definition],
+            actions=[UpdateDataDocsAction(name="data_docs")],
+            result_format=_STORED,
+        )
+    )
+    (result,) = checkpoint.run(batch_parameters={"dataframe": frame}).run_results.values()
+    return result
+
+
+def _findings(result: Any, batch: Any) -> Iterator[Finding]:
+    for one in result.results:
+        if one.success:
+            continue
+        expectation = one.expectation_config.to_domain_obj()
+        if "unexpected_count" not in one.result and "observed_value" not in one.result:
+            yield Finding("critical", f"{_text(expectation)} could not be computed: {_failure(one)}", None)
+            continue
+        yield Finding(_severity(expectation), _text(expectation), _rows(one, expectation, batch), _unique(expectation))
+
+
+def _rows(one: Any, expectation: Any, batch: Any) -> NDArray[np.int64] | None:
+    """Positions of the rows at fault, from a second run whose result is kept nowhere."""
+    if "unexpected_count" not in one.result:
+        return None
+    again = batch.validate(expectation, result_format=_POSITIONS).result
+    if "unexpected_index_list" not in again:
+        return None
+    return np.unique(np.asarray(again["unexpected_index_list"], dtype=np.int64))
+
+
+def _severity(expectation: Any) -> Severity:
+    value = str(getattr(expectation.severity, "value", expectation.severity)).lower()
+    if value not in {"critical", "warning", "info"}:
+        raise QualityError(f"{_text(expectation)} has the severity {value!r}.", cure="Use critical, warning or info.")
+    return value  # type: ignore[return-value]
+
+
+def _unique(expectation: Any) -> tuple[str, ...]:
+    if expectation.expectation_type == "expect_column_values_to_be_unique":
+        return (expectation.column,)
+    if expectation.expectation_type == "expect_compound_columns_to_be_unique":
+        return tuple(expectation.column_list)
+    return ()
+
+
+def _text(expectation: Any) -> str:
+    """``limit_bal: between 10000 and 1000000``: the suite's own description, or the expectation with its settings."""
+    settings = expectation.configuration.kwargs
+    columns = [settings[name] for name in ("column", "column_A", "column_B") if name in settings]
+    columns += settings.get("column_list", [])
+    where = ", ".join(columns) or "table"
+    if expectation.description:
+        return f"{where}: {expectation.description}"
+    rest = {name: value for name, value in settings.items() if not name.startswith("column") and name != "batch_id"}
+    stated = ", ".join(f"{name}={value!r}" for name, value in rest.items())
+    return f"{where}: {expectation.expectation_type}({stated})"
+
+
+def _failure(one: Any) -> str:
+    info = one.exception_info or {}
+    messages = [info.get("exception_message")] if "exception_message" in info else []
+    messages += [value.get("exception_message") for value in info.values() if isinstance(value, dict)]
+    return next((str(message).splitlines()[0] for message in messages if message), "no reason given")

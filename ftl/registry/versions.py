@@ -1,0 +1,263 @@
+"""Registered versions of the model, and the aliases that say which of them answers."""
+
+import logging
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+import ftl
+from ftl.consortium import Folder
+from ftl.errors import RegistryError
+from ftl.federation import Result
+from ftl.registry import store
+from ftl.registry.bundle import BUNDLE_FILE, Bundle, build_bundle, decode_bundle, encode_bundle
+from ftl.registry.tracking import RUN_TAG, Tracking
+
+log = logging.getLogger(__name__)
+
+CHAMPION = "champion"
+CHALLENGER = "challenger"
+
+
+class ModelVersion(msgspec.Struct, frozen=True):
+    """A version in the registry.
+
+    Attributes:
+        name: of the registered model.
+        version: 1, 2, … as MLflow writes it.
+        aliases: that point at it now, sorted.
+    """
+
+    name: str
+    version: str
+    aliases: list[str] = []
+
+
+def register(folder: Folder, tracking: Tracking, result: Result) -> ModelVersion:
+    """Log the bundle as a model and register it: `challenger`, and `champion` where there is none.
+
+    A run that was registered before keeps its version.
+
+    Args:
+        folder: the consortium.
+        tracking: of the run.
+        result: what the federation said.
+
+    Returns:
+        the version with its aliases.
+
+    Raises:
+        RegistryUnavailable: MLflow does not answer.
+    """
+    bundle = build_bundle(folder, result)
+    with store.asking(f"registering {bundle.name}", tracking.uri):
+        client = store.client(tracking.uri)
+        version = _registered(client, bundle) or _log_model(folder, tracking, bundle, result)
+        if not _alias(client, bundle.name, CHAMPION):
+            client.set_registered_model_alias(bundle.name, CHAMPION, version)
+        if _is_newest(client, bundle.name, version):
+            client.set_registered_model_alias(bundle.name, CHALLENGER, version)
+        log.info("registry.version registered", extra={"model": bundle.name, "version": version})
+        return _describe(client, bundle.name, version)
+
+
+def promote(folder: Folder, name: str, version: str, *, reason: str, approved_by: str) -> ModelVersion:
+    """Make a version the champion.
+
+    Args:
+        folder: the consortium.
+        name: of the registered model.
+        version: that shall answer from now on.
+        reason: why, for the record.
+        approved_by: who decided, for the record.
+
+    Returns:
+        the version with its aliases.
+
+    Raises:
+        RegistryError: there is no such version.
+        RegistryUnavailable: MLflow does not answer.
+    """
+    uri = store.tracking_uri(folder)
+    with store.asking(f"promoting {name} version {version}", uri):
+        client = store.client(uri)
+        known = [one.version for one in client.search_model_versions(f"name = '{name}'")]
+        if str(version) not in {str(one) for one in known}:
+            raise RegistryError(
+                f"{name} has no version {version}; it has {', '.join(map(str, sorted(known, key=int))) or 'none'}.",
+                cure="Name one of these.",
+            )
+        before = _alias(client, name, CHAMPION)
+        client.set_model_version_tag(name, version, "ftl.promoted.reason", reason)
+        client.set_model_version_tag(name, version, "ftl.promoted.approved_by", approved_by)
+        client.set_model_version_tag(name, version, "ftl.promoted.instead_of", before or "none")
+        client.set_registered_model_alias(name, CHAMPION, version)
+        return _describe(client, name, version)
+
+
+def current_version(uri: str, name: str, alias: str = CHAMPION) -> ModelVersion | None:
+    """The version an alias points at; cheap, for polling.
+
+    Args:
+        uri: of the store.
+        name: of the registered model.
+        alias: for example ``champion``.
+
+    Returns:
+        the version, or None when the model or the alias does not exist.
+
+    Raises:
+        RegistryUnavailable: MLflow does not answer.
+    """
+    with store.asking(f"looking for {name}@{alias}", uri):
+        client = store.client(uri)
+        version = _alias(client, name, alias)
+        return _describe(client, name, version) if version else None
+
+
+def resolve(uri: str, name: str, alias: str = CHAMPION) -> tuple[ModelVersion, Bundle]:
+    """The version an alias points at, with its bundle.
+
+    Args:
+        uri: of the store.
+        name: of the registered model.
+        alias: for example ``champion``.
+
+    Returns:
+        the version and its bundle.
+
+    Raises:
+        RegistryError: there is no such alias.
+        RegistryUnavailable: MLflow does not answer.
+    """
+    version = current_version(uri, name, alias)
+    if version is None:
+        raise RegistryError(f"MLflow at {uri} has no {name}@{alias}.", cure="Train and register a model first.")
+    return version, bundle_of(uri, version)
+
+
+def bundle_of(uri: str, version: ModelVersion) -> Bundle:
+    """The bundle of a registered version.
+
+    Args:
+        uri: of the store.
+        version: of the model.
+
+    Returns:
+        its bundle.
+
+    Raises:
+        RegistryError: the version holds no readable bundle.
+        RegistryUnavailable: MLflow does not answer.
+    """
+    address = f"models:/{version.name}/{version.version}"
+    with store.asking(f"loading {address}", uri), tempfile.TemporaryDirectory() as place:
+        from mlflow.artifacts import download_artifacts
+
+        # By its place, not by `models:/…`: that would be looked up in whatever store this process has as its default.
+        location = store.client(uri).get_model_version_download_uri(version.name, version.version)
+        wanted = f"{location}/artifacts/{BUNDLE_FILE}"
+        path = Path(download_artifacts(wanted, dst_path=place, tracking_uri=uri))
+        return decode_bundle(path.read_bytes(), address)
+
+
+def model_code() -> Path:
+    """The models-from-code file, in a checkout or in an installed wheel.
+
+    Returns:
+        path of ``credit_risk_model.py``.
+
+    Raises:
+        RegistryError: the installation is incomplete.
+    """
+    package = Path(ftl.__file__).parent
+    places = [package / "_shipped" / "mlflow", package.parent / "mlflow"]
+    for place in places:
+        if (place / "credit_risk_model.py").is_file():
+            return place / "credit_risk_model.py"
+    looked = ", ".join(map(str, places))
+    raise RegistryError(f"credit_risk_model.py is in none of {looked}.", cure="Install ftl again.")
+
+
+def _log_model(folder: Folder, tracking: Tracking, bundle: Bundle, result: Result) -> str:
+    from ftl.registry.schema import input_example, signature
+
+    with store.current(tracking.uri) as mlflow, tempfile.TemporaryDirectory() as place:
+        path = Path(place) / BUNDLE_FILE
+        path.write_bytes(encode_bundle(bundle))
+        with mlflow.start_run(run_id=tracking.mlflow_run_id), _without_trial_warning():
+            info = mlflow.pyfunc.log_model(
+                name=bundle.name,
+                python_model=str(model_code()),
+                artifacts={"bundle": str(path)},
+                model_config={"folder": str(folder.root.resolve())},
+                signature=signature(bundle),
+                input_example=input_example(bundle),
+                pip_requirements=[f"ftl[coordinator]=={ftl.__version__}"],
+                registered_model_name=bundle.name,
+                metadata={"run_id": bundle.run_id, "recipe": bundle.recipe},
+            )
+        client = store.client(tracking.uri)
+        version = str(info.registered_model_version)
+        client.set_model_version_tag(bundle.name, version, RUN_TAG, bundle.run_id)
+        client.update_model_version(bundle.name, version, description=_description(bundle, result))
+        return version
+
+
+@contextmanager
+def _without_trial_warning() -> Iterator[None]:
+    """MLflow tries the input example at once and warns when it fails; the score servers need not be up to register."""
+    trial = logging.getLogger("mlflow.models.model")
+    before = trial.level
+    trial.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        trial.setLevel(before)
+
+
+def _description(bundle: Bundle, result: Result) -> str:
+    rows = [f"| {model} | {one.auc:.4f} | {one.ks:.4f} | {one.brier:.4f} |" for model, one in result.metrics.items()]
+    parts = [f"| {party} | {part.columns} | `{part.sha256[:16]}…` |" for party, part in bundle.parties.items()]
+    lines = [
+        f"Recipe `{bundle.recipe}`, run `{bundle.run_id}`, {result.aligned.get('train', 0)} shared people.",
+        "",
+        *("| model | AUC | KS | Brier |", "| --- | --- | --- | --- |", *rows),
+        "",
+        *("| party | columns | SHA-256 of its part |", "| --- | --- | --- |", *parts),
+        "",
+        "The parts stay at their nodes; this version holds leaf values and hashes only.",
+        *([bundle.notice] if bundle.notice else []),
+    ]
+    return "\n".join(lines)
+
+
+def _registered(client: Any, bundle: Bundle) -> str | None:
+    for version in client.search_model_versions(f"name = '{bundle.name}'"):
+        if version.tags.get(RUN_TAG) == bundle.run_id:
+            return str(version.version)
+    return None
+
+
+def _is_newest(client: Any, name: str, version: str) -> bool:
+    return int(version) == max(int(one.version) for one in client.search_model_versions(f"name = '{name}'"))
+
+
+def _alias(client: Any, name: str, alias: str) -> str | None:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return str(client.get_model_version_by_alias(name, alias).version)
+    except MlflowException as exc:
+        if exc.error_code in {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}:
+            return None
+        raise
+
+
+def _describe(client: Any, name: str, version: str) -> ModelVersion:
+    found = client.get_model_version(name, version)
+    return ModelVersion(name, str(found.version), sorted(found.aliases))

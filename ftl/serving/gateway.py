@@ -1,0 +1,28 @@
+"""Command line of the gateway: ``python -m ftl.serving.gateway DIR [--port N] [--budget SECONDS]``."""
+
+import argparse
+from functools import partial
+from pathlib import Path
+
+from ftl.consortium import load
+from ftl.federation import ports
+from ftl.serving.score_gateway import gateway_app
+from ftl.serving.scorer import BUDGET_SECONDS
+from ftl.serving.server import log_to_stderr, serve
+
+
+def main() -> None:
+    """Command line of the gateway."""
+    arguments = argparse.ArgumentParser(prog="python -m ftl.serving.gateway", description=__doc__)
+    arguments.add_argument("folder", type=Path, help="the consortium's folder, as the coordinator has it")
+    arguments.add_argument("--port", type=int, default=0, help="to listen on; by default the consortium's own")
+    arguments.add_argument("--budget", type=float, default=BUDGET_SECONDS, help="seconds the parties have to answer")
+    given = arguments.parse_args()
+    log_to_stderr()
+    folder = load(given.folder)
+    port = given.port or ports(folder)["gateway"]
+    serve(partial(gateway_app, folder, budget=given.budget), folder.consortium.coordinator.host, port)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,203 @@
+"""What goes over the gateway's REST interface, as checked structs; the consortium decides the applicant's fields."""
+
+import re
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import UNSET, Meta, Struct, UnsetType, defstruct
+
+from ftl.errors import InvalidRequest
+from ftl.registry import Bundle
+from ftl.serving.scorer import Reason
+from ftl.serving.wire import Fields
+
+IdentifierText = Annotated[str, Meta(min_length=1, max_length=128)]
+WholeNumber = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
+ISO_DATE = r"^\d{4}-\d{2}-\d{2}$"
+ISO_TIME = r"^\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}(:\d{2}(\.\d{1,6})?)?(Z|[+-]\d{2}:\d{2})?$"
+
+FIELD_TYPES: dict[str, Any] = {
+    "string": Annotated[str, Meta(max_length=1024)],
+    "int64": WholeNumber,
+    "float64": float,
+    "bool": bool,
+    "date": Annotated[str, Meta(pattern=ISO_DATE, examples=["2026-01-31"])],
+    "timestamp": Annotated[str, Meta(pattern=ISO_TIME, examples=["2026-01-31T12:00:00Z"])],
+}
+"""Lake type to the JSON value that stands for it."""
+
+
+class Model(Struct, frozen=True):
+    """Which model version answered.
+
+    Attributes:
+        name: of the registered model.
+        version: in the registry.
+        alias: it was found under.
+    """
+
+    name: str
+    version: str
+    alias: str
+
+
+class ScoreResponse(Struct, frozen=True):
+    """A scored applicant.
+
+    Attributes:
+        probability_of_default: between 0 and 1.
+        score: on the consortium's scorecard; higher is better.
+        reasons: at most four, costliest first.
+        model: which version answered.
+        parties: party to `known`, `unknown` or `unavailable`.
+        degraded: whether a party that the model needs did not answer.
+        why: what is missing, when degraded.
+        trace_id: names this answer in the logs.
+        milliseconds: spent in the gateway, parties included.
+        notice: what is simulated, if anything.
+    """
+
+    probability_of_default: float
+    score: int
+    reasons: list[Reason]
+    model: Model
+    parties: dict[str, str]
+    degraded: bool
+    trace_id: str
+    milliseconds: float
+    why: str | None = None
+    notice: str | None = None
+
+
+class ModelDescription(Struct, frozen=True):
+    """The model version that answers now.
+
+    Attributes:
+        name: of the registered model.
+        version: in the registry.
+        alias: it was found under.
+        run_id: of the run that trained it.
+        recipe: how it was trained.
+        parties: whose parts it needs.
+        registry: `ok`, or why the registry could not be asked the last time.
+    """
+
+    name: str
+    version: str
+    alias: str
+    run_id: str
+    recipe: str
+    parties: list[str]
+    registry: str
+
+
+class Models(Struct, frozen=True):
+    """The model versions that answer now."""
+
+    models: list[ModelDescription]
+
+
+class Health(Struct, frozen=True):
+    """Whether the gateway can answer.
+
+    Attributes:
+        status: `ok`.
+        model: name and version, once one is loaded.
+    """
+
+    status: str
+    model: str | None = None
+
+
+@dataclass(frozen=True)
+class Applicant:
+    """A checked request.
+
+    Attributes:
+        identifiers: in the consortium's order, as sent.
+        fields: only those that were sent.
+    """
+
+    identifiers: tuple[str, ...]
+    fields: Fields
+
+
+class ApplicantReader:
+    """Reads requests of the shape that one bundle asks for.
+
+    Args:
+        bundle: of the model version.
+    """
+
+    def __init__(self, bundle: Bundle) -> None:
+        self._identifiers = [one.name for one in bundle.identifiers]
+        self._fields = list(bundle.fields)
+        optional = [(name, FIELD_TYPES[kind] | UnsetType | None, UNSET) for name, kind in bundle.fields.items()]
+        fields = defstruct("RequestFields", optional, forbid_unknown_fields=True, frozen=True)
+        fields.__doc__ = "Values of the application itself; each stands in for what the active party has stored."
+        members: list[Any] = [(name, IdentifierText) for name in self._identifiers]
+        self.type = defstruct(
+            "ScoreRequest", [*members, ("fields", fields | None, None)], forbid_unknown_fields=True, frozen=True
+        )
+        self.type.__doc__ = "Who applies."
+        self._decoder = msgspec.json.Decoder(self.type)
+
+    def read(self, body: bytes) -> Applicant:
+        """Check a request.
+
+        Args:
+            body: JSON.
+
+        Returns:
+            the applicant.
+
+        Raises:
+            InvalidRequest: names the field; never repeats a value.
+        """
+        try:
+            given = self._decoder.decode(body)
+        except msgspec.ValidationError as exc:
+            raise self._refused(str(exc)) from None  # the cause's context would keep the body alive
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            raise InvalidRequest("The body is not JSON.", cure=f"Send {self._shape()}.") from None
+        identifiers = tuple(getattr(given, name) for name in self._identifiers)
+        for name, text in zip(self._identifiers, identifiers, strict=True):
+            if "|" in text or not text.strip():
+                raise InvalidRequest(f"{name} is blank or holds '|'.", cure="Send the bare identifier.", field=name)
+        fields: Any = getattr(given, "fields")  # noqa: B009 - the struct is made from the bundle
+        return Applicant(identifiers, _sent(fields))
+
+    def _refused(self, message: str) -> InvalidRequest:
+        """Msgspec says where (``- at `$.fields.x` ``) and which name is unknown or missing; never the value."""
+        where = re.search(r" - at `\$\.?(.*?)`$", message)
+        path = where.group(1) if where else ""
+        named = re.search(r"(?:unknown|missing required) field `(.*?)`", message)
+        what = re.sub(r" - at `.*?`$", "", message)
+        if named and "unknown" in message:
+            return self._unknown(path, named.group(1))
+        if named:
+            path = ".".join(filter(None, (path, named.group(1))))
+            return InvalidRequest(f"{path} is missing.", cure=f"Send {self._shape()}.", field=path)
+        return InvalidRequest(f"{path or 'The body'}: {what}.", cure=f"Send {self._shape()}.", field=path)
+
+    def _unknown(self, path: str, name: str) -> InvalidRequest:
+        known = self._fields if path == "fields" else [*self._identifiers, "fields"]
+        near = get_close_matches(name, known, n=1, cutoff=0.6)
+        cure = f"Did you mean {near[0]}?" if near else f"Known: {', '.join(known)}."
+        return InvalidRequest(
+            f"{path or 'The body'} holds a field that does not exist.",
+            cure=cure,
+            field=".".join(filter(None, (path, name[:64]))),
+        )
+
+    def _shape(self) -> str:
+        names = ", ".join(f'"{name}": text' for name in self._identifiers)
+        return f'{{{names}}}, optionally with "fields": {{…}}'
+
+
+def _sent(fields: Any) -> Fields:
+    if fields is None:
+        return {}
+    return {name: value for name in fields.__struct_fields__ if (value := getattr(fields, name)) is not UNSET}

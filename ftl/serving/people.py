@@ -1,0 +1,226 @@
+"""A party's people as its score server sees them: found by pseudonym, encoded once per model."""
+
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from ftl.collect import LAKE_TYPES, Derivation, cast, plain
+from ftl.consortium import Node
+from ftl.errors import InvalidRequest
+from ftl.features import Encoder
+from ftl.features.encoder import texts
+from ftl.federation import find_recipe, read_part
+from ftl.protocols import Part, SubScores
+from ftl.quality import read_validated, validated_version
+from ftl.serving.wire import Fields
+
+log = logging.getLogger(__name__)
+
+MOST_MODELS = 4
+"""Kept in memory; champion, challengers and the one before."""
+
+Pseudonymise = Callable[[str], bytes]
+"""Joined identifiers to the pseudonym that the gateway sends."""
+
+
+@dataclass(frozen=True)
+class Model:
+    """A loaded model part with its encoder."""
+
+    sha256: str
+    part: Part
+    encoder: Encoder
+
+
+@dataclass(frozen=True)
+class People:
+    """One version of the validated table.
+
+    Attributes:
+        version: of the Delta table.
+        table: its rows.
+        rows: pseudonym to row.
+        encoded: run id to the encoded rows, float64, shape (n, p); filled when a model is first used.
+    """
+
+    version: int | None
+    table: pa.Table
+    rows: dict[bytes, int]
+    encoded: dict[str, NDArray[np.float64]] = field(default_factory=dict)
+
+
+class Population:
+    """What one party's score server answers from.
+
+    Args:
+        node: the party's own installation.
+        pseudonymise: makes the key of the index.
+    """
+
+    def __init__(self, node: Node, pseudonymise: Pseudonymise) -> None:
+        self._node, self._pseudonymise = node, pseudonymise
+        self._table = node.party.features.table
+        self._overrides = Overrides(node, self._table)
+        self._models: dict[str, Model] = {}
+        self._loading = threading.Lock()
+        self._people = self._load()
+
+    @property
+    def version(self) -> int | None:
+        """Of the validated table that answers now."""
+        return self._people.version
+
+    def refresh(self) -> bool:
+        """Read the validated table again if it has changed; blocks.
+
+        Returns:
+            whether it had.
+        """
+        if validated_version(self._node, self._table) == self._people.version:
+            return False
+        fresh = self._load()
+        for run_id, model in list(self._models.items()):
+            fresh.encoded[run_id] = model.encoder.transform(fresh.table)
+        self._people = fresh
+        return True
+
+    def ready(self, run_id: str, sha256: str) -> bool:
+        """Whether :meth:`sub_scores` can answer for this part without reading files."""
+        model = self._models.get(run_id)
+        return model is not None and model.sha256 == sha256 and run_id in self._people.encoded
+
+    def load(self, run_id: str, sha256: str) -> None:
+        """Read a model part and encode the people for it; blocks.
+
+        Args:
+            run_id: of the run that trained it.
+            sha256: as the bundle says.
+
+        Raises:
+            RegistryError: there is no such part, or its hash is another.
+        """
+        with self._loading:
+            if self.ready(run_id, sha256):
+                return
+            self._models.pop(run_id, None)
+            stored = read_part(self._node, run_id, sha256)
+            encoder = Encoder.from_json(stored.encoder)
+            part = find_recipe(stored.manifest.recipe).load(stored.part, _codes(self._node))
+            self._people.encoded[run_id] = encoder.transform(self._people.table)
+            self._models[run_id] = Model(sha256, part, encoder)
+            for oldest in list(self._models)[:-MOST_MODELS]:
+                del self._models[oldest]
+                self._people.encoded.pop(oldest, None)
+            log.info("serving.part loaded", extra={"party": self._node.name, "run_id": run_id})
+
+    def sub_scores(
+        self, run_id: str, pseudonyms: Sequence[bytes], fields: Sequence[Fields] = (), *, reasons: bool = False
+    ) -> SubScores:
+        """The party's share of the answer for m people; the part must be `ready`.
+
+        Args:
+            run_id: of the run that trained it.
+            pseudonyms: one per person.
+            fields: empty, or one mapping per person of mapped columns to values that replace the stored ones.
+            reasons: also say what each reason cost.
+
+        Raises:
+            InvalidRequest: a field is no mapped column, or its value does not fit the column.
+        """
+        people, model = self._people, self._models[run_id]
+        rows = np.array([people.rows.get(pseudonym, -1) for pseudonym in pseudonyms], dtype=np.int64)
+        known = rows >= 0
+        values = people.encoded[run_id][np.maximum(rows, 0)]
+        if any(fields):
+            changed = [i for i, own in enumerate(fields) if own and known[i]]
+            values = values.copy()
+            for i in changed:
+                row = self._overrides.apply(people.table.slice(int(rows[i]), 1), fields[i])
+                values[i] = model.encoder.transform(row)[0]
+        return _masked(model.part.sub_scores(values, reasons=reasons), known)
+
+    def _load(self) -> People:
+        # Version first: a table that grows in between is read again at the next look, never missed.
+        version = validated_version(self._node, self._table)
+        table = self._overrides.nobody() if version is None else read_validated(self._node, self._table)
+        columns = [texts(table.column(name)) for name in self._node.consortium.identifiers]
+        joined = columns[0] if len(columns) == 1 else pc.binary_join_element_wise(*columns, "|")
+        rows = {self._pseudonymise(text): row for row, text in enumerate(joined.to_pylist()) if text is not None}
+        log.info("serving.people loaded", extra={"party": self._node.name, "rows": len(rows), "version": version})
+        return People(version, table, rows)
+
+
+class Overrides:
+    """Replaces mapped columns of a stored row and computes its derived columns again.
+
+    Args:
+        node: the party's own installation.
+        table: lake name of its feature table.
+    """
+
+    def __init__(self, node: Node, table: str) -> None:
+        settings = node.party.tables[table]
+        self._types = {name: column.type for name, column in settings.columns.items()}
+        self._asked = set(self._types) - set(node.consortium.identifiers)
+        self._schema = pa.schema([(name, LAKE_TYPES[kind]) for name, kind in self._types.items()])
+        self._derivation = Derivation(f"parties.{node.name}.tables.{table}", settings.derived, self._schema)
+        self._one_at_a_time = threading.Lock()
+
+    def apply(self, stored: pa.Table, fields: Fields) -> pa.Table:
+        """The row with all columns of the mapping, mapped and derived.
+
+        Args:
+            stored: one row.
+            fields: mapped column to JSON value.
+
+        Raises:
+            InvalidRequest: a field is no mapped column, or its value does not fit the column.
+        """
+        row = stored.select(self._schema.names).cast(self._schema)
+        for name, value in fields.items():
+            place = self._schema.get_field_index(name)
+            row = row.set_column(place, self._schema.field(place), self._column(name, value))
+        with self._one_at_a_time:
+            return self._derivation.apply(row)
+
+    def nobody(self) -> pa.Table:
+        """The table's columns without a row: what there is before anything has been published."""
+        with self._one_at_a_time:
+            return self._derivation.apply(self._schema.empty_table())
+
+    def _column(self, name: str, value: Any) -> pa.Array:
+        if name not in self._asked:
+            raise InvalidRequest(f"{name} is no field of an application.", field=f"fields.{name}")
+        kind = self._types[name]
+        result = cast(plain(pa.array([value])), kind)
+        if result.failed.any():
+            raise InvalidRequest(f"fields.{name} is no {kind}.", cure=f"Send a {kind}.", field=f"fields.{name}")
+        return result.values
+
+
+def _codes(node: Node) -> dict[str, str]:
+    """Feature column to reason code; a protected column gives none, so that it can never be named."""
+    features = node.party.features
+    return {column: reason.code for column, reason in features.reasons.items() if column not in features.protected}
+
+
+def _masked(scores: SubScores, known: NDArray[np.bool_]) -> SubScores:
+    """Zeros and open masks for people the party does not know."""
+    if known.all():
+        return scores
+    everything = np.uint64(0xFFFF_FFFF_FFFF_FFFF)
+    row = known[:, None]
+    return SubScores(
+        known=known,
+        log_odds=np.where(known, scores.log_odds, 0.0),
+        leaves=np.where(row, scores.leaves, everything),
+        lost={code: np.where(known, lost, 0.0) for code, lost in scores.lost.items()},
+        relaxed={code: (trees, np.where(row, leaves, everything)) for code, (trees, leaves) in scores.relaxed.items()},
+    )

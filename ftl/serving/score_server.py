@@ -1,0 +1,99 @@
+"""A party's score server: tells the gateway the party's share of an answer, and nothing else.
+
+It speaks TLS 1.3 only, and only to callers whose certificate comes from the authority of the consortium's gateways.
+"""
+
+import asyncio
+import logging
+
+import msgspec
+import numpy as np
+
+from ftl.consortium import Node
+from ftl.errors import FtlError, InvalidRequest, RegistryError
+from ftl.protocols import SubScores
+from ftl.serving.asgi import App, Request, Response, problem
+from ftl.serving.credentials import node_pseudonyms
+from ftl.serving.messages import Health
+from ftl.serving.people import Population
+from ftl.serving.wire import PATH, decode_question, encode_answer
+
+log = logging.getLogger(__name__)
+
+REFRESH_SECONDS = 2.0
+"""Between two looks at the version of the validated table."""
+
+FEW_PEOPLE = 32
+"""Up to so many are scored on the event loop; more would keep others waiting."""
+
+
+NOBODY = SubScores(np.zeros(0, dtype=bool), np.zeros(0), np.zeros((0, 0), dtype=np.uint64))
+"""Answers a question about nobody, with which a gateway makes sure that the part is loaded."""
+
+
+class ScoreServer:
+    """State and handlers of one party's server.
+
+    Args:
+        node: the party's own installation.
+        refresh: seconds between two looks at the validated table.
+    """
+
+    def __init__(self, node: Node, refresh: float = REFRESH_SECONDS) -> None:
+        self._node, self._refresh = node, refresh
+        self._population = Population(node, node_pseudonyms(node))
+
+    def app(self) -> App:
+        """The ASGI application."""
+        routes = {("POST", PATH): self._sub_scores, ("GET", "/healthz"): self._health}
+        return App(routes, background=[self._follow], most_body_bytes=16 * 1024 * 1024)
+
+    async def _sub_scores(self, request: Request) -> Response:
+        question = decode_question(request.body)
+        if question.fields and self._node.name != self._node.consortium.active:
+            raise InvalidRequest("Only the active party takes fields of a request.", field="fields")
+        population = self._population
+        try:
+            if not population.ready(question.run_id, question.sha256):
+                await asyncio.to_thread(population.load, question.run_id, question.sha256)
+        except RegistryError as error:
+            log.warning("serving.part refused", extra={"run_id": question.run_id, "reason": error.message})
+            # The folder's path stays at the party; the caller learns that the part is not the one it asked for.
+            return problem(409, error.code, f"Its part of run {question.run_id} is missing or has another hash.")
+        if not question.pseudonyms:
+            return Response(encode_answer(NOBODY), content_type="application/msgpack")
+        arguments = question.run_id, question.pseudonyms, question.fields
+        if len(question.pseudonyms) <= FEW_PEOPLE:
+            scores = population.sub_scores(*arguments, reasons=question.reasons)
+        else:
+            scores = await asyncio.to_thread(population.sub_scores, *arguments, reasons=question.reasons)
+        return Response(encode_answer(scores), content_type="application/msgpack")
+
+    async def _health(self, _: Request) -> Response:
+        return Response(msgspec.json.encode(Health("ok")))
+
+    async def _follow(self) -> None:
+        """Answer from new data soon after it has been validated."""
+        while True:
+            await asyncio.sleep(self._refresh)
+            try:
+                await asyncio.to_thread(self._population.refresh)
+            except FtlError as error:
+                log.warning("serving.refresh failed", extra={"party": self._node.name, "reason": error.message})
+
+
+def party_app(node: Node, *, refresh: float = REFRESH_SECONDS) -> App:
+    """A party's score server as an ASGI application.
+
+    Args:
+        node: the party's own installation.
+        refresh: seconds between two looks at the validated table.
+
+    Returns:
+        the application.
+
+    Raises:
+        ServiceError: keys are missing.
+        LakeError: the validated table cannot be read.
+    """
+    return ScoreServer(node, refresh).app()

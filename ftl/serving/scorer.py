@@ -1,0 +1,231 @@
+"""Ask the parties, combine what they say, decide: the one path of the gateway, the batch and the registered model."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from http import HTTPStatus
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from ftl import decision
+from ftl.errors import FtlError, InvalidRequest, PartyUnavailable, ProtocolError
+from ftl.protocols import SubScores, combine
+from ftl.registry import Bundle
+from ftl.serving.asgi import Problem
+from ftl.serving.http1 import Peer
+from ftl.serving.line import Line
+from ftl.serving.wire import PATH, Fields, Question, decode_answer, encode_question
+
+log = logging.getLogger(__name__)
+
+BUDGET_SECONDS = 0.3
+"""Default time that the parties have to answer one applicant."""
+
+FEW = 8
+"""Up to so many people share a question with others; a batch fills questions of its own."""
+
+Known = str
+"""``known``, ``unknown`` or ``unavailable``."""
+
+
+class Reason(msgspec.Struct, frozen=True):
+    """Why a score is not higher.
+
+    Attributes:
+        code: of the consortium file.
+        text: for the applicant.
+        points: scorecard points lost against the best attainable.
+    """
+
+    code: str
+    text: str
+    points: float
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What is said of m people.
+
+    Attributes:
+        probability: of default, float64, shape (m,); NaN where the active party does not know the person.
+        score: int64, shape (m,); 0 where unknown.
+        reasons: per person at most four, costliest first.
+        known: bool, shape (m,): whether the active party has the person.
+        parties: party to per-person bool array, or None when it did not answer.
+        degraded: a party that the model needs did not answer, so that the active party's own score stands in.
+        why: a sentence for everybody of these people when degraded, else None.
+        milliseconds: party to the time its answer took.
+    """
+
+    probability: NDArray[np.float64]
+    score: NDArray[np.int64]
+    reasons: list[list[Reason]]
+    known: NDArray[np.bool_]
+    parties: dict[str, NDArray[np.bool_] | None]
+    degraded: bool
+    why: str | None
+    milliseconds: dict[str, float]
+
+    def standing(self, person: int) -> dict[str, Known]:
+        """Party to what it said of one person."""
+        return {
+            party: "unavailable" if known is None else "known" if known[person] else "unknown"
+            for party, known in self.parties.items()
+        }
+
+
+class Scorer:
+    """One model version and the way to the parties it needs.
+
+    Args:
+        bundle: of the version.
+        peers: party to its score server.
+        budget: seconds that the parties have to answer.
+    """
+
+    def __init__(self, bundle: Bundle, peers: Mapping[str, Peer], budget: float = BUDGET_SECONDS) -> None:
+        self.bundle, self.peers, self._budget = bundle, peers, budget
+        self._lines = {party: Line(partial(self._bounded, party)) for party in self.needed}
+
+    @property
+    def needed(self) -> list[str]:
+        """The parties to ask: the active one, and those whose sub-scores the trees need."""
+        return [self.bundle.active, *(party for party in self.bundle.combiner.parties if party != self.bundle.active)]
+
+    async def score(self, pseudonyms: Sequence[bytes], fields: Sequence[Fields] = ()) -> Answers:
+        """Score m people.
+
+        Args:
+            pseudonyms: one per person.
+            fields: empty, or one mapping per person of the active party's columns to values of the request.
+
+        Returns:
+            answers in the order of the people.
+
+        Raises:
+            PartyUnavailable: the active party did not answer.
+            InvalidRequest: it refused a field.
+        """
+        milliseconds: dict[str, float] = {}
+        own = {self.bundle.active: list(fields)} if any(fields) else {}
+        questions = [self._said(party, pseudonyms, own.get(party, []), milliseconds) for party in self.needed]
+        said = dict(zip(self.needed, await asyncio.gather(*questions), strict=True))
+        failures = {party: one for party, one in said.items() if isinstance(one, FtlError)}
+        if self.bundle.active in failures:
+            raise failures[self.bundle.active]
+        scores = {party: one for party, one in said.items() if isinstance(one, SubScores)}
+        return self._answers(scores, failures, milliseconds)
+
+    async def warm(self, seconds: float) -> None:
+        """Let the parties load their parts and open a connection to each, so that no applicant waits for it.
+
+        A party that does not answer is left for later.
+
+        Args:
+            seconds: at most.
+        """
+
+        async def knock(party: str) -> None:
+            with suppress(TimeoutError, OSError, FtlError):
+                async with asyncio.timeout(seconds):
+                    await self._peer(party).post(PATH, self._question(party, [], []))
+
+        await asyncio.gather(*(knock(party) for party in self.needed))
+
+    async def _said(
+        self, party: str, pseudonyms: Sequence[bytes], fields: list[Fields], milliseconds: dict[str, float]
+    ) -> SubScores | FtlError:
+        """One party's sub-scores, or why there are none."""
+        start = time.perf_counter()
+        try:
+            async with asyncio.timeout(self._budget):
+                if fields or len(pseudonyms) > FEW:
+                    return await self._ask(party, pseudonyms, fields)
+                return await self._lines[party].ask(pseudonyms)
+        except TimeoutError:
+            return PartyUnavailable(f"{party} did not answer within {self._budget * 1000:.0f} ms.", cure="Try again.")
+        except OSError:
+            return PartyUnavailable(f"{party}'s score server cannot be reached.", cure="Try again.")
+        except FtlError as error:
+            return error
+        finally:
+            milliseconds[party] = (time.perf_counter() - start) * 1000
+
+    async def _bounded(self, party: str, pseudonyms: Sequence[bytes]) -> SubScores:
+        """A shared question; it ends by itself, so that a silent party holds up nobody who comes later."""
+        async with asyncio.timeout(self._budget):
+            return await self._ask(party, pseudonyms, [])
+
+    async def _ask(self, party: str, pseudonyms: Sequence[bytes], fields: list[Fields]) -> SubScores:
+        status, body = await self._peer(party).post(PATH, self._question(party, pseudonyms, fields))
+        if status != HTTPStatus.OK:
+            raise _refusal(party, body)
+        scores = decode_answer(body, len(pseudonyms), party)
+        trees = len(self.bundle.combiner.trees)
+        if scores.leaves.shape[1] != trees:
+            raise ProtocolError(f"{party} answered {scores.leaves.shape[1]} trees; the model has {trees}.")
+        return scores
+
+    def _question(self, party: str, pseudonyms: Sequence[bytes], fields: list[Fields]) -> bytes:
+        part = self.bundle.parties[party]
+        return encode_question(Question(self.bundle.run_id, part.sha256, list(pseudonyms), reasons=True, fields=fields))
+
+    def _peer(self, party: str) -> Peer:
+        if party not in self.peers:
+            raise PartyUnavailable(f"No address of {party}'s score server is known.", cure="Start it.")
+        return self.peers[party]
+
+    def _answers(
+        self, scores: dict[str, SubScores], failures: dict[str, FtlError], milliseconds: dict[str, float]
+    ) -> Answers:
+        bundle, scale = self.bundle, self.bundle.scale.scorecard()
+        known = scores[bundle.active].known
+        probability = decision.probability(combine.log_odds(bundle.combiner, bundle.active, scores))
+        for party, error in failures.items():
+            log.warning(
+                "serving.party unavailable", extra={"party": party, "code": error.code, "reason": error.message}
+            )
+        return Answers(
+            probability=np.where(known, probability, np.nan),
+            score=np.where(known, decision.score(probability, scale), 0),
+            reasons=self._reasons(scores),
+            known=known,
+            parties={party: scores[party].known if party in scores else None for party in self.needed},
+            degraded=bool(failures),
+            why=_why(bundle, failures),
+            milliseconds=milliseconds,
+        )
+
+    def _reasons(self, scores: dict[str, SubScores]) -> list[list[Reason]]:
+        texts = self.bundle.texts()
+        worth = decision.points_per_log_odds(self.bundle.scale.scorecard())
+        lost = decision.losses(self.bundle.combiner, scores)
+        people = len(scores[self.bundle.active].known)
+        return [
+            [Reason(code, texts[code], round(amount * worth, 1)) for code, amount in person]
+            for person in decision.ranked(lost, texts, people)
+        ]
+
+
+def _refusal(party: str, body: bytes) -> FtlError:
+    """What a score server's problem+json stands for."""
+    try:
+        said = msgspec.json.decode(body, type=Problem)
+    except msgspec.MsgspecError:
+        return PartyUnavailable(f"{party} refused, and did not say why.")
+    if said.code == InvalidRequest.code:
+        return InvalidRequest(said.detail, cure=said.cure, field=said.field)
+    return PartyUnavailable(f"{party} refused: {said.detail}", cure=said.cure)
+
+
+def _why(bundle: Bundle, failures: Mapping[str, FtlError]) -> str | None:
+    if not failures:
+        return None
+    reasons = " ".join(error.message for error in failures.values())
+    return f"{reasons} Scored by {bundle.active} alone."

@@ -1,0 +1,175 @@
+"""The private set intersection against plain set intersection, and what of it can be seen from outside."""
+
+import hashlib
+from concurrent.futures import ThreadPoolExecutor
+
+import msgspec
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ftl.align import Alignment, align, pair
+from ftl.channel import Recording, connect, decode
+from ftl.crypto import hash_to_points
+from ftl.errors import AlignmentError, FtlError
+
+Lists = dict[str, list[str]]
+
+
+def run(lists: Lists, recording: Recording | None = None) -> dict[str, Alignment]:
+    """All parties' programs at once; the first party is the active one."""
+    ends = connect(list(lists), recording)
+    active = next(iter(lists))
+    with ThreadPoolExecutor(len(lists)) as threads:
+        futures = {
+            name: threads.submit(align, ends[name], active, ids, timeout=30, threads=1) for name, ids in lists.items()
+        }
+        return {name: future.result() for name, future in futures.items()}
+
+
+def people(lists: Lists, aligned: dict[str, Alignment]) -> Lists:
+    return {name: [lists[name][row] for row in aligned[name].rows] for name in lists}
+
+
+IDS = st.lists(
+    st.sampled_from([f"{a}|{b}" for a in ("310104", "张伟", "é", "e\u0301", "") for b in range(6)]), unique=True
+)
+
+
+@given(st.lists(IDS, min_size=2, max_size=4))
+@settings(max_examples=40, deadline=None)
+def test_every_party_gets_its_rows_of_exactly_the_shared_people_in_one_order(ids: list[list[str]]) -> None:
+    lists = {f"party-{number}": some for number, some in enumerate(ids)}
+    found = people(lists, run(lists))
+    assert set(found["party-0"]) == set.intersection(*(set(some) for some in ids))
+    assert all(names == found["party-0"] for names in found.values())
+
+
+@given(st.lists(st.text(st.characters(codec="utf-8")), unique=True, max_size=8), st.integers(0, 8))
+@settings(max_examples=20, deadline=None)
+def test_any_text_is_an_identifier_and_only_equal_texts_match(ids: list[str], shared: int) -> None:
+    lists = {"bank": ids, "partner": [text + "\u200b" for text in ids[shared:]] + ids[:shared]}
+    expected = set(ids) & set(lists["partner"])
+    assert set(people(lists, run(lists))["partner"]) == expected
+
+
+@pytest.mark.parametrize(("bank", "partner"), [(25, 7), (7, 25), (10, 10), (20, 0), (0, 20), (11, 1), (0, 0)])
+def test_lists_of_unequal_length_are_matched_across_several_batches(
+    bank: int, partner: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pair, "BATCH", 5)
+    monkeypatch.setattr("ftl.align.intersection.BATCH", 5)
+    lists = {
+        "bank": [f"p{i}" for i in range(bank)],
+        "partner": [f"p{i * 2}" for i in range(partner)],
+        "shop": [f"p{i}" for i in reversed(range(40))],
+    }
+    aligned = run(lists)
+    found = people(lists, aligned)
+    assert sorted(found["bank"]) == sorted(set(lists["bank"]) & set(lists["partner"]))
+    assert found["bank"] == found["partner"] == found["shop"]
+    assert aligned["bank"].people == {"partner": partner, "shop": 40}
+    assert aligned["partner"].people == {"bank": bank}
+
+
+def test_no_shared_people_are_empty_rows_everywhere() -> None:
+    aligned = run({"bank": ["a", "b"], "partner": ["c"], "shop": ["a", "c"]})
+    assert [(found.rows.dtype, found.rows.shape) for found in aligned.values()] == [(np.dtype(np.int64), (0,))] * 3
+
+
+def test_the_order_repeats_in_every_run_whatever_the_order_of_the_tables() -> None:
+    ids = [f"id-{i}" for i in range(50)]
+    lists = {"bank": ids, "partner": ids[::-1]}
+    first = people(lists, run(lists))["bank"]
+    turned = {"bank": ids[25:] + ids[:25], "partner": ids}
+    assert people(turned, run(turned))["bank"] == first
+    assert first != ids
+
+
+def test_an_identifier_that_occurs_twice_is_refused_with_the_count_before_anything_is_sent() -> None:
+    recording = Recording()
+    bank = connect(["bank", "partner"], recording)["bank"]
+    with pytest.raises(AlignmentError, match="bank: 3 of 6 rows have an identifier that another row has too") as caught:
+        align(bank, "bank", ["secret", "b", "secret", "secret", "b", "c"], timeout=1)
+    assert "secret" not in str(caught.value)
+    assert recording.sent == {}
+
+
+def test_an_active_party_that_takes_no_part_is_refused() -> None:
+    with pytest.raises(AlignmentError, match="'shop', named as the active party, takes no part"):
+        align(connect(["bank", "partner"])["bank"], "shop", ["a"], timeout=1)
+
+
+def test_an_identifier_that_is_not_unicode_is_refused_without_showing_it() -> None:
+    ends = connect(["bank", "partner"])
+    with ThreadPoolExecutor(2) as threads:
+        other = threads.submit(align, ends["partner"], "bank", ["a"], timeout=0.5)
+        with pytest.raises(AlignmentError, match="bank has an identifier that is not Unicode") as caught:
+            align(ends["bank"], "bank", ["secret\ud800"], timeout=5)
+        assert isinstance(other.exception(), FtlError)
+    assert "secret" not in str(caught.value)
+
+
+def test_no_identifier_and_no_hash_of_one_leaves_a_party() -> None:
+    ids = [f"31010419900{i}" for i in range(1000, 1040)]
+    lists = {"bank": ids, "partner": [*ids[10:], "31010419999999"], "shop": ids[5:]}
+    recording = Recording(payloads=True)
+    run(lists, recording)
+    sessions = {found for message in recording.messages for found in salts_and_sessions(message.payload)}
+    left = b"".join(message.payload for message in recording.messages)
+    for text in {*ids, "31010419999999"}:
+        raw = text.encode()
+        digests = [hashlib.new(name, raw).digest() for name in ("md5", "sha1", "sha256", "sha512")]
+        digests += [hashlib.sha256(salt + raw).digest() for salt in sessions]
+        digests += [hashlib.sha512(salt + raw).digest()[:32] for salt in sessions]
+        digests += [hashlib.sha256(raw + salt).digest() for salt in sessions]
+        assert raw not in left
+        assert not any(digest in left or digest.hex().encode() in left for digest in digests)
+    assert len(sessions) >= 6
+
+
+def test_not_even_the_unblinded_point_of_an_identifier_leaves_a_party() -> None:
+    ids = [f"id-{i}" for i in range(30)]
+    recording = Recording(payloads=True)
+    run({"bank": ids, "partner": ids}, recording)
+    left = b"".join(message.payload for message in recording.messages)
+    sessions = {found for message in recording.messages for found in salts_and_sessions(message.payload)}
+    with ThreadPoolExecutor(1) as threads:
+        for session in sessions:
+            assert not any(point.tobytes() in left for point in hash_to_points(ids, session, threads))
+
+
+def test_nothing_that_leaves_can_be_linked_between_two_runs_of_the_same_lists() -> None:
+    ids = [f"id-{i}" for i in range(60)]
+    seen = []
+    for _ in range(2):
+        recording = Recording(payloads=True)
+        run({"bank": ids, "partner": ids}, recording)
+        points = [chunks(message.payload) for message in recording.messages if message.topic != "align/hello"]
+        seen.append(set().union(*points))
+    assert len(seen[0]) > 60
+    assert seen[0].isdisjoint(seen[1])
+
+
+def test_a_passive_party_is_told_positions_in_an_order_that_only_it_can_read() -> None:
+    ids = [f"id-{i}" for i in range(200)]
+    orders = []
+    for _ in range(2):
+        recording = Recording(payloads=True)
+        run({"bank": ids, "partner": ids}, recording)
+        [message] = [message for message in recording.messages if message.topic == "align/shared"]
+        shared = decode(message.payload, pair.Shared, sender="bank", topic="")
+        orders.append(shared.positions.tolist())
+    assert sorted(orders[0]) == sorted(orders[1]) == list(range(200))
+    assert orders[0] != orders[1]
+
+
+def salts_and_sessions(payload: bytes) -> list[bytes]:
+    content = msgspec.msgpack.decode(payload)
+    return [value for value in content.values() if isinstance(value, bytes)]
+
+
+def chunks(payload: bytes) -> set[bytes]:
+    """Points of a message (its array is at the end), and the session."""
+    return {payload[end - 32 : end] for end in range(len(payload), 96, -32)}

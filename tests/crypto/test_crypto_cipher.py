@@ -1,0 +1,235 @@
+"""sf-heu's ciphers against plain arithmetic, and what they refuse."""
+
+import functools
+from typing import Any
+
+import numpy as np
+import pytest
+from clear_cipher import ClearCipher, ClearScheme
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from ftl.crypto import HeuScheme, Packing, PublicCipher, SecretCipher, compressed_length
+from ftl.crypto.heu_cipher import _read_ou_key, _write_ou_key
+from ftl.errors import CipherError
+
+SLOW = settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+@pytest.fixture(scope="module", params=["ou", "paillier"])
+def secret(request: pytest.FixtureRequest) -> SecretCipher:
+    return request.getfixturevalue("ou") if request.param == "ou" else HeuScheme("paillier").generate()
+
+
+@pytest.fixture(scope="module")
+def ou() -> SecretCipher:
+    return HeuScheme().generate()
+
+
+@pytest.fixture(scope="module")
+def other() -> SecretCipher:
+    """Another key pair."""
+    return HeuScheme().generate()
+
+
+@functools.cache
+def public_of(secret: SecretCipher) -> PublicCipher:
+    return HeuScheme("ou" if secret.capacity < 2000 else "paillier").load_public(secret.public())
+
+
+def integers(values: list[int]) -> NDArray[Any]:
+    return np.array([*values, None], dtype=object)[:-1]
+
+
+def across(public: PublicCipher, secret: SecretCipher, ciphertexts: Any) -> Any:
+    """Ciphertexts as the key holder receives them."""
+    return secret.load(public.dump(ciphertexts), len(ciphertexts))
+
+
+@given(data=st.data())
+@SLOW
+def test_what_the_public_key_encrypts_adds_and_subtracts_the_secret_key_reads(
+    secret: SecretCipher, data: st.DataObject
+) -> None:
+    n = data.draw(st.integers(1, 5))
+    numbers = st.lists(st.integers(0, (1 << secret.capacity - 1) - 1), min_size=n, max_size=n)
+    a, b = data.draw(numbers), data.draw(numbers)
+    small, large = [min(x, y) for x, y in zip(a, b, strict=True)], [max(x, y) for x, y in zip(a, b, strict=True)]
+    public = public_of(secret)
+    x, y = public.encrypt(integers(small)), public.encrypt(integers(large))
+    width = secret.capacity
+    assert secret.decrypt(across(public, secret, x), width).tolist() == small
+    assert secret.decrypt(across(public, secret, public.add(x, y)), width).tolist() == [
+        p + q for p, q in zip(small, large, strict=True)
+    ]
+    assert secret.decrypt(across(public, secret, public.subtract(y, x)), width).tolist() == [
+        q - p for p, q in zip(small, large, strict=True)
+    ]
+
+
+@given(
+    rows=st.integers(1, 60),
+    buckets=st.lists(st.integers(1, 9), min_size=1, max_size=4),
+    seed=st.integers(0, 2**32 - 1),
+)
+@SLOW
+def test_encrypted_bucket_sums_equal_the_clear_ones_whole_masked_and_empty(
+    ou: SecretCipher, rows: int, buckets: list[int], seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    packing = Packing(rows)
+    plaintexts = packing.pack(rng.uniform(-1, 1, rows), rng.uniform(0, 0.25, rows))
+    bins = np.stack([rng.integers(0, number, rows) for number in buckets], axis=1).astype(np.int8)
+    masks = [np.ones(rows, dtype=bool), rng.random(rows) < 0.4, np.zeros(rows, dtype=bool)]
+    public, clear = public_of(ou), ClearCipher(ou.capacity)
+    sums = public.bucket_sums(public.encrypt(plaintexts), masks, bins, buckets)
+    expected = clear.bucket_sums(clear.encrypt(plaintexts), masks, bins, buckets)
+    for encrypted, plain in zip(sums, expected, strict=True):
+        assert len(encrypted) == sum(buckets)
+        whole = across(public, ou, public.refresh(encrypted))
+        assert ou.decrypt(whole, packing.bits).tolist() == plain.values
+        packed = across(public, ou, public.compress(encrypted, packing.bits))
+        assert len(packed) == compressed_length(sum(buckets), ou.capacity, packing.bits)
+        assert ou.decrypt(packed, packing.bits, sum(buckets)).tolist() == plain.values
+        in_clear = clear.compress(plain, packing.bits)
+        assert clear.decrypt(in_clear, packing.bits, sum(buckets)).tolist() == plain.values
+
+
+@given(length=st.integers(1, 30), bits=st.integers(1, 400), data=st.data())
+@SLOW
+def test_compressed_slots_keep_their_values_up_to_the_last_bit(
+    ou: SecretCipher, length: int, bits: int, data: st.DataObject
+) -> None:
+    extremes = st.sampled_from([0, (1 << bits) - 1]) | st.integers(0, (1 << bits) - 1)
+    values = data.draw(st.lists(extremes, min_size=length, max_size=length))
+    packed = ou.compress(ou.encrypt(integers(values)), bits)
+    assert ou.decrypt(packed, bits, length).tolist() == values
+
+
+def test_a_sibling_is_its_parent_minus_the_other_child(ou: SecretCipher) -> None:
+    rng = np.random.default_rng(1)
+    packing = Packing(200)
+    rows = packing.pack(rng.uniform(-1, 1, 200), rng.uniform(0, 0.25, 200))
+    bins, left = rng.integers(0, 16, (200, 3)).astype(np.int8), rng.random(200) < 0.3
+    whole, child, sibling = ou.bucket_sums(ou.encrypt(rows), [left | True, left, ~left], bins, [16] * 3)
+    difference = ou.decrypt(ou.refresh(ou.subtract(whole, child)), packing.bits)
+    assert difference.tolist() == ou.decrypt(sibling, packing.bits).tolist()
+
+
+def test_ciphertexts_are_taken_by_place_and_never_beyond_the_list(ou: SecretCipher) -> None:
+    three = ou.encrypt(integers([10, 20, 30]))
+    assert ou.decrypt(ou.take(three, np.array([2, 0, 2])), 8).tolist() == [30, 10, 30]
+    for wrong in ([3], [-1], []):
+        with pytest.raises(CipherError, match="not all of them among 3 ciphertexts"):
+            ou.take(three, np.array(wrong, dtype=np.int64))
+
+
+def test_the_blinding_continues_where_the_110_bits_of_the_library_end(ou: SecretCipher) -> None:
+    public = ou.public()
+    n, g, h, rest = _read_ou_key(public)
+    assert n.bit_length() >= 2048
+    assert _write_ou_key(n, g, h, rest) == public
+    wide = HeuScheme().load_public(_write_ou_key(n, g, pow(h, 1 << 110, n), rest))
+    both = ou.add(ou.encrypt(integers([5])), wide.encrypt(integers([0])))
+    assert ou.decrypt(both, 8).tolist() == [5]
+
+
+def test_no_ciphertext_repeats_whether_of_equal_plaintexts_equal_sums_or_empty_buckets(ou: SecretCipher) -> None:
+    rows = ou.encrypt(integers([7] * 20))
+    bins = np.zeros((20, 1), dtype=np.int8)
+    mask = np.ones(20, dtype=bool)
+    [sums] = ou.bucket_sums(rows, [mask], bins, [30])
+    sent = [
+        ou.dump(rows), ou.dump(ou.refresh(sums)), ou.dump(ou.refresh(sums)),
+        ou.dump(ou.compress(sums, 40)), ou.dump(ou.compress(sums, 40)),
+    ]  # fmt: skip
+    pieces = [bytes(data[i : i + 24]) for data in sent for i in range(200, len(data) - 24, 271)]
+    assert len(set(sent)) == len(sent)
+    assert len(set(pieces)) == len(pieces)
+
+
+def test_the_size_of_what_is_sent_does_not_tell_empty_from_full(ou: SecretCipher) -> None:
+    rows = ou.encrypt(integers([(1 << 90) - 1] * 50))
+    full, empty = np.ones(50, dtype=bool), np.zeros(50, dtype=bool)
+    bins = np.zeros((50, 4), dtype=np.int8)
+    sizes = [len(ou.dump(ou.compress(sums, 96))) for sums in ou.bucket_sums(rows, [full, empty], bins, [40] * 4)]
+    # A ciphertext is a number below n: one in 256 is a byte shorter, whatever it holds.
+    assert abs(sizes[0] - sizes[1]) <= 4
+
+
+@pytest.mark.parametrize("outside", [-1, 1 << 690, 1 << 5000], ids=["negative", "wide", "very wide"])
+def test_a_plaintext_out_of_bounds_is_refused(ou: SecretCipher, outside: int) -> None:
+    with pytest.raises(CipherError, match=r"2 plaintexts, not all of them from 0 to 2\^68[23] - 1"):
+        ou.encrypt(integers([1, outside]))
+
+
+def test_nothing_cannot_be_encrypted(ou: SecretCipher) -> None:
+    with pytest.raises(CipherError, match="0 plaintexts"):
+        ou.encrypt(integers([]))
+
+
+def test_a_decryption_wider_than_agreed_is_refused(ou: SecretCipher) -> None:
+    with pytest.raises(CipherError, match="wider than 40 bits"):
+        ou.decrypt(ou.encrypt(integers([1 << 40])), 40)
+    with pytest.raises(CipherError, match="negative"):
+        ou.decrypt(ou.subtract(ou.encrypt(integers([1])), ou.encrypt(integers([2]))), 40)
+
+
+def test_ciphertexts_of_another_key_are_refused(ou: SecretCipher, other: SecretCipher) -> None:
+    with pytest.raises(CipherError, match="encrypted for another key, or is an attack"):
+        ou.decrypt(ou.load(other.dump(other.encrypt(integers([1]))), 1), 90)
+
+
+@pytest.mark.parametrize("noise", [b"", b"abc", b"\x00" * 300, b"\xff" * 300])
+def test_noise_is_no_ciphertext_and_no_key(ou: SecretCipher, noise: bytes) -> None:
+    with pytest.raises(CipherError, match=rf"These {len(noise)} bytes are no ciphertexts"):
+        ou.load(noise, 1)
+    with pytest.raises(CipherError, match="no public key"):
+        HeuScheme().load_public(noise)
+
+
+def test_a_truncated_or_short_list_of_ciphertexts_is_refused(ou: SecretCipher) -> None:
+    data = ou.dump(ou.encrypt(integers([1, 2, 3])))
+    with pytest.raises(CipherError, match="are no ciphertexts"):
+        ou.load(data[:-10], 3)
+    with pytest.raises(CipherError, match="3 × 1 ciphertexts where 4 × 1 were due"):
+        ou.load(data, 4)
+
+
+def test_a_key_of_another_scheme_is_refused(other: SecretCipher) -> None:
+    with pytest.raises(CipherError, match="none of paillier with 2048 bits or more"):
+        HeuScheme("paillier").load_public(other.public())
+
+
+@pytest.mark.parametrize("bits", [1024, 2047, 100_000])
+def test_a_modulus_too_short_to_be_safe_or_too_long_to_be_meant_is_refused(bits: int) -> None:
+    with pytest.raises(CipherError, match="Use 2048 to 8192 bits"):
+        HeuScheme("ou", bits)
+
+
+def test_buckets_and_masks_that_do_not_fit_are_refused(ou: SecretCipher) -> None:
+    rows, mask = ou.encrypt(integers([1, 2])), np.ones(2, dtype=bool)
+    good = np.zeros((2, 1), dtype=np.int8)
+    with pytest.raises(CipherError, match="in a bucket that its feature does not have"):
+        ou.bucket_sums(rows, [mask], good + np.int8(3), [3])
+    with pytest.raises(CipherError, match="in a bucket that its feature does not have"):
+        ou.bucket_sums(rows, [mask], good - np.int8(1), [3])
+    with pytest.raises(CipherError, match="int8 of shape"):
+        ou.bucket_sums(rows, [mask], good.astype(np.int64), [3])
+    with pytest.raises(CipherError, match="mask must be bool"):
+        ou.bucket_sums(rows, [np.ones(3, dtype=bool)], good, [3])
+    with pytest.raises(CipherError, match="1 to 128 buckets"):
+        ou.bucket_sums(rows, [mask], good, [129])
+
+
+def test_the_printed_form_of_ciphertexts_shows_nothing(ou: SecretCipher) -> None:
+    assert repr(ou.encrypt(integers([1]))) == "Ciphertexts(length=1)"
+
+
+def test_the_clear_cipher_speaks_the_same_interface() -> None:
+    clear = ClearScheme().load_public(ClearScheme().generate().public())
+    data = clear.dump(clear.compress(clear.encrypt(integers([3, 0, 1023])), 10))
+    assert clear.decrypt(clear.load(data, 1), 10, 3).tolist() == [3, 0, 1023]
+    with pytest.raises(CipherError, match="holds more than"):
+        clear.decrypt(clear.encrypt(integers([1 << 30])), 10, 3)

@@ -1,0 +1,215 @@
+"""What serving is built from, without processes."""
+
+import asyncio
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+from asgi_client import request
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ftl.errors import PartyUnavailable, ProtocolError
+from ftl.protocols import SubScores
+from ftl.registry import Identifier
+from ftl.serving.asgi import App, Request, Response
+from ftl.serving.credentials import pseudonymise
+from ftl.serving.http1 import Peer
+from ftl.serving.line import Line
+from ftl.serving.metering import Meter, Use
+from ftl.serving.wire import MOST_PEOPLE, Question, decode_answer, decode_question, encode_answer, encode_question
+
+KEY = bytes(32)
+
+
+@given(st.integers(0, 5), st.integers(0, 4), st.randoms(use_true_random=False))
+def test_sub_scores_cross_the_wire_unchanged(people: int, trees: int, random: object) -> None:
+    generator = np.random.default_rng(random.randrange(2**32))  # type: ignore[attr-defined]
+    masks = generator.integers(0, 2**64, (people, trees), dtype=np.uint64)
+    sent = SubScores(
+        known=generator.random(people) < 0.5,
+        log_odds=generator.normal(size=people),
+        leaves=masks,
+        lost={"A": generator.random(people)},
+        relaxed={"B": (np.arange(trees), masks)},
+    )
+    came = decode_answer(encode_answer(sent), people, "bank")
+    assert (came.known == sent.known).all()
+    assert (came.log_odds == sent.log_odds).all()
+    assert (came.leaves == masks).all()
+    assert came.leaves.shape == (people, trees)
+    assert (came.lost["A"] == sent.lost["A"]).all()
+    assert (came.relaxed["B"][1] == masks).all()
+
+
+def test_an_answer_about_other_people_is_refused() -> None:
+    two = SubScores(np.ones(2, dtype=bool), np.zeros(2), np.zeros((2, 1), dtype=np.uint64))
+    with pytest.raises(ProtocolError, match="bank answered something that is no sub-scores of 3 people"):
+        decode_answer(encode_answer(two), 3, "bank")
+
+
+def test_a_question_about_too_many_people_is_refused() -> None:
+    with pytest.raises(ProtocolError, match="5001 people in one question"):
+        decode_question(encode_question(Question("r", "s", [b"p"] * (MOST_PEOPLE + 1))))
+
+
+def test_a_question_whose_fields_do_not_fit_its_people_is_refused() -> None:
+    with pytest.raises(ProtocolError, match="1 sets of fields for 2 people"):
+        decode_question(encode_question(Question("r", "s", [b"p", b"q"], fields=[{}])))
+
+
+@pytest.mark.parametrize(
+    ("identifier", "written", "meant"),
+    [
+        (Identifier("a", normalise="upper"), " ab1 ", "AB1"),
+        (Identifier("a", normalise="digits"), "+86 (10) 1-2", "861012"),
+        (Identifier("a", normalise="trim"), " ab1 ", "ab1"),
+        (Identifier("a"), " ab1 ", " ab1 "),
+        (Identifier("a", type="int64"), "007", "7"),
+        (Identifier("a", type="int64", normalise="digits"), "0-07", "7"),
+    ],
+)
+def test_spellings_of_one_identifier_have_one_pseudonym(identifier: Identifier, written: str, meant: str) -> None:
+    plain = Identifier("a")
+    assert pseudonymise(KEY, [identifier], [written]) == pseudonymise(KEY, [plain], [meant])
+
+
+def test_the_meter_starts_a_new_file_each_month_and_keeps_the_old(tmp_path: Path) -> None:
+    now = [datetime(2026, 1, 31, 23, 59, tzinfo=UTC)]
+    meter = Meter(tmp_path, KEY, lambda: now[0])
+    meter.record(b"p", "m/1", ["bank"], degraded=False, client="c")
+    now[0] = datetime(2026, 2, 1, tzinfo=UTC)
+    meter.record(b"p", "m/1", ["bank"], degraded=True, client="c")
+    meter.close()
+    uses = [msgspec.json.decode(path.read_bytes(), type=Use) for path in sorted(tmp_path.iterdir())]
+    assert [path.name for path in sorted(tmp_path.iterdir())] == ["2026-01.jsonl", "2026-02.jsonl"]
+    assert [use.degraded for use in uses] == [False, True]
+    assert uses[0].subject == uses[1].subject
+
+
+def test_an_error_nobody_expected_is_a_500_that_repeats_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    async def broken(_: Request) -> Response:
+        raise ValueError("A123456789")
+
+    said = asyncio.run(request(App({("POST", "/x"): broken}), "POST", "/x", b"A123456789"))
+    assert said.status == 500
+    assert b"A123456789" not in said.body
+    assert "A123456789" not in caplog.text
+    assert caplog.records[0].kind == "ValueError"
+
+
+def test_a_transient_error_may_be_retried() -> None:
+    async def away(_: Request) -> Response:
+        raise PartyUnavailable("bank is away.", cure="Try again.")
+
+    said = asyncio.run(request(App({("GET", "/x"): away}), "GET", "/x"))
+    assert (said.status, said.headers["retry-after"]) == (503, "1")
+
+
+async def answer_once(reply: bytes, requests: int = 1) -> list[tuple[int, bytes]]:
+    """What `Peer` makes of a server that sends `reply` to a connection's first request and then hangs up."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(reply)
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    peer = Peer(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", None)
+    async with server, asyncio.timeout(10):
+        return [await peer.post("/", b"") for _ in range(requests)]
+
+
+def test_a_kept_connection_that_was_closed_meanwhile_is_replaced() -> None:
+    reply = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+    assert asyncio.run(answer_once(reply, requests=3)) == [(200, b"ok")] * 3
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\ncontent-length: -1\r\n\r\n",
+        b"garbage\r\n\r\n",
+        b"x" * 20_000,
+    ],
+    ids=["chunked", "two-lengths", "negative", "garbage", "endless-head"],
+)
+def test_a_server_that_speaks_something_else_is_a_protocol_error(reply: bytes) -> None:
+    with pytest.raises(ProtocolError, match=r"does not speak HTTP/1\.1 as expected"):
+        asyncio.run(answer_once(reply))
+
+
+def test_a_server_that_hangs_up_within_an_answer_is_a_broken_connection() -> None:
+    with pytest.raises(ConnectionError, match="closed"):
+        asyncio.run(answer_once(b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nok"))
+
+
+def people(names: list[bytes]) -> SubScores:
+    numbers = np.array([float(name) for name in names])
+    masks = numbers.astype(np.uint64)[:, None]
+    return SubScores(np.ones(len(names), dtype=bool), numbers, masks, {"A": numbers}, {"A": (np.array([0]), masks)})
+
+
+def test_who_arrives_while_a_party_is_asked_shares_the_next_question_and_gets_their_own_answer() -> None:
+    asked: list[list[bytes]] = []
+
+    async def ask(pseudonyms: Sequence[bytes]) -> SubScores:
+        asked.append(list(pseudonyms))
+        await asyncio.sleep(0.02)
+        return people(list(pseudonyms))
+
+    async def everybody() -> list[SubScores]:
+        line = Line(ask)
+        return await asyncio.gather(*(line.ask([str(number).encode()]) for number in range(50)))
+
+    said = asyncio.run(everybody())
+    assert [one.log_odds.tolist() for one in said] == [[float(number)] for number in range(50)]
+    assert [one.relaxed["A"][1].tolist() for one in said] == [[[number]] for number in range(50)]
+    assert sorted(len(question) for question in asked) == [1, 1, 48]
+
+
+def test_an_error_reaches_everybody_who_shared_the_question_and_nobody_after_them() -> None:
+    broken = [True, True, False]
+
+    async def ask(pseudonyms: Sequence[bytes]) -> SubScores:
+        fails = broken.pop(0)
+        await asyncio.sleep(0.01)
+        if fails:
+            raise ConnectionResetError("gone")
+        return people(list(pseudonyms))
+
+    async def everybody() -> list[SubScores | BaseException]:
+        line = Line(ask)
+        return await asyncio.gather(*(line.ask([str(n).encode()]) for n in range(5)), return_exceptions=True)
+
+    said = asyncio.run(everybody())
+    assert [isinstance(one, ConnectionResetError) for one in said] == [True, True, False, False, False]
+
+
+def test_who_gave_up_waiting_is_not_asked_about() -> None:
+    asked: list[list[bytes]] = []
+
+    async def ask(pseudonyms: Sequence[bytes]) -> SubScores:
+        asked.append(list(pseudonyms))
+        await asyncio.sleep(0.1)
+        return people(list(pseudonyms))
+
+    async def impatient(line: Line, name: bytes) -> SubScores:
+        async with asyncio.timeout(0.02):
+            return await line.ask([name])
+
+    async def everybody() -> None:
+        line = Line(ask)
+        patient = [asyncio.create_task(line.ask([name])) for name in (b"1", b"2")]
+        await asyncio.sleep(0)
+        with pytest.raises(TimeoutError):
+            await impatient(line, b"3")
+        await asyncio.gather(*patient, line.ask([b"4"]))
+
+    asyncio.run(everybody())
+    assert asked == [[b"1"], [b"2"], [b"4"]]
