@@ -3,6 +3,6 @@
 from ftl.features.bins import BinEdges
 from ftl.features.build import build
 from ftl.features.encoder import MOST_CATEGORIES, Encoder
-from ftl.features.frame import Frame
+from ftl.features.frame import Frame, Kind
 
-__all__ = ["MOST_CATEGORIES", "BinEdges", "Encoder", "Frame", "build"]
+__all__ = ["MOST_CATEGORIES", "BinEdges", "Encoder", "Frame", "Kind", "build"]

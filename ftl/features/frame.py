@@ -1,9 +1,13 @@
 """A party's features as one numeric matrix, and the encoder that makes it the same way at scoring time."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
+
+Kind = Literal["binary", "number", "classes"]
+"""What a label is: bad or good, a number such as income, or one of several classes."""
 
 
 @dataclass(frozen=True)
@@ -16,8 +20,13 @@ class Frame:
         values: float64, shape (n, p), C order. NaN is *missing*; a categorical column holds codes 0 … k-1.
         categories: column name to its k category texts, in code order; only categorical columns appear.
         ids: n identifier texts, the consortium's identifiers joined by ``"|"``. Never leaves the party.
-        label: float64, shape (n,), 1 is *bad*, NaN where unknown; None at a passive party.
+        label: float64, shape (n,), NaN where unknown; None at a passive party. Of kind ``binary``: 1 is *bad*; of kind
+            ``classes``: number of the class.
         holdout: bool, shape (n,), rows kept for evaluation; None at a passive party.
+        kind: what the label is.
+        classes: texts of the classes in the order of their numbers; only of kind ``classes``.
+        weight: float64, shape (n,), above 0: how much each labelled row counts; None for 1 each.
+        monotone: int8, shape (p,): 1 where the answer may only rise with the column, -1 fall, 0 either; None for all 0.
     """
 
     party: str
@@ -27,6 +36,10 @@ class Frame:
     ids: tuple[str, ...]
     label: NDArray[np.float64] | None = None
     holdout: NDArray[np.bool_] | None = None
+    kind: Kind = "binary"
+    classes: tuple[str, ...] = ()
+    weight: NDArray[np.float64] | None = None
+    monotone: NDArray[np.int8] | None = None
 
     @property
     def categorical(self) -> NDArray[np.bool_]:

@@ -2,6 +2,33 @@
 
 from ftl.channel import Channel
 from ftl.protocols.base import Base, fit_base
-from ftl.protocols.recipe import Combiner, Outcome, Part, Recipe, Step, SubScores, Task
+from ftl.protocols.recipe import (
+    Alone,
+    Checkpoints,
+    Combiner,
+    Layer,
+    NoCheckpoints,
+    Outcome,
+    Part,
+    Recipe,
+    Step,
+    SubScores,
+    Task,
+)
 
-__all__ = ["Base", "Channel", "Combiner", "Outcome", "Part", "Recipe", "Step", "SubScores", "Task", "fit_base"]
+__all__ = [
+    "Alone",
+    "Base",
+    "Channel",
+    "Checkpoints",
+    "Combiner",
+    "Layer",
+    "NoCheckpoints",
+    "Outcome",
+    "Part",
+    "Recipe",
+    "Step",
+    "SubScores",
+    "Task",
+    "fit_base",
+]
