@@ -5,6 +5,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 UV_VERSION := 0.13.9
+# torch without CUDA: from a folder of wheels where pip is told of one, else from the project's own index of CPU builds.
+WHEELS = $(or $(PIP_FIND_LINKS),$(shell $(PYTHON) -m pip config get global.find-links 2>/dev/null))
+TORCH = $(if $(WHEELS),--find-links $(WHEELS),--torch-backend cpu)
 
 .PHONY: demo down test check setup system lock clean
 
@@ -30,7 +33,7 @@ $(INSTALLED): requirements.lock pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
 	@echo "installing locked packages into $(VENV) …"
-	@$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements.lock
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python $(TORCH) --require-hashes -r requirements.lock
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --editable .
 	@touch $@
 
@@ -42,7 +45,7 @@ system:  ## Servers that tests start: PostgreSQL.
 	  else echo "the tests need PostgreSQL's server programs: install the package 'postgresql' (Debian, Ubuntu) and run again" >&2; exit 1; fi; }
 
 lock: setup  ## Resolve the dependencies anew.
-	$(BIN)/uv pip compile --quiet --upgrade --python-version 3.11 --all-extras --generate-hashes --no-emit-index-url --no-emit-find-links pyproject.toml -o requirements.lock
+	$(BIN)/uv pip compile --quiet --upgrade --python-version 3.11 --all-extras --generate-hashes --no-emit-index-url --no-emit-find-links $(TORCH) pyproject.toml -o requirements.lock
 
 clean: down  ## Remove the environment and all that was made.
 	rm -rf $(VENV) var

@@ -98,4 +98,7 @@ def _slice(scores: SubScores, start: int, stop: int) -> SubScores:
         leaves=scores.leaves[own],
         lost={code: lost[own] for code, lost in scores.lost.items()},
         relaxed={code: (trees, leaves[own]) for code, (trees, leaves) in scores.relaxed.items()},
+        share=None if scores.share is None else scores.share[own],
+        own_leaves=None if scores.own_leaves is None else scores.own_leaves[own],
+        hidden=None if scores.hidden is None else scores.hidden[own],
     )

@@ -223,4 +223,7 @@ def _masked(scores: SubScores, known: NDArray[np.bool_]) -> SubScores:
         leaves=np.where(row, scores.leaves, everything),
         lost={code: np.where(known, lost, 0.0) for code, lost in scores.lost.items()},
         relaxed={code: (trees, np.where(row, leaves, everything)) for code, (trees, leaves) in scores.relaxed.items()},
+        share=None if scores.share is None else np.where(row, scores.share, 0.0),
+        own_leaves=None if scores.own_leaves is None else np.where(row, scores.own_leaves, everything),
+        hidden=None if scores.hidden is None else np.where(row, scores.hidden, 0.0),
     )

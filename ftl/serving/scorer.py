@@ -53,10 +53,10 @@ class Answers:
     """What is said of m people.
 
     Attributes:
-        probability: of default, float64, shape (m,); NaN where the active party does not know the person.
+        probability: of default, float64, shape (m,); NaN where nobody who could answer knows the person.
         score: int64, shape (m,); 0 where unknown.
         reasons: per person at most four, costliest first.
-        known: bool, shape (m,): whether the active party has the person.
+        known: bool, shape (m,): whether the active party has the person, or a party that can answer alone.
         parties: party to per-person bool array, or None when it did not answer.
         degraded: a party that the model needs did not answer, so that the active party's own score stands in.
         why: a sentence for everybody of these people when degraded, else None.
@@ -95,8 +95,9 @@ class Scorer:
 
     @property
     def needed(self) -> list[str]:
-        """The parties to ask: the active one, and those whose sub-scores the trees need."""
-        return [self.bundle.active, *(party for party in self.bundle.combiner.parties if party != self.bundle.active)]
+        """The parties to ask: the active one, those whose sub-scores the model needs, those who can answer alone."""
+        combiner = self.bundle.combiner
+        return list(dict.fromkeys([self.bundle.active, *combiner.parties, *combiner.alone]))
 
     async def score(self, pseudonyms: Sequence[bytes], fields: Sequence[Fields] = ()) -> Answers:
         """Score m people.
@@ -167,9 +168,9 @@ class Scorer:
         if status != HTTPStatus.OK:
             raise _refusal(party, body)
         scores = decode_answer(body, len(pseudonyms), party)
-        trees = len(self.bundle.combiner.trees)
-        if scores.leaves.shape[1] != trees:
-            raise ProtocolError(f"{party} answered {scores.leaves.shape[1]} trees; the model has {trees}.")
+        _check_trees(party, scores.leaves, len(self.bundle.combiner.trees))
+        if party in self.bundle.combiner.alone:
+            _check_trees(party, scores.own_leaves, len(self.bundle.combiner.alone[party].trees))
         return scores
 
     def _question(self, party: str, pseudonyms: Sequence[bytes], fields: list[Fields]) -> bytes:
@@ -185,8 +186,8 @@ class Scorer:
         self, scores: dict[str, SubScores], failures: dict[str, FtlError], milliseconds: dict[str, float]
     ) -> Answers:
         bundle, scale = self.bundle, self.bundle.scale.scorecard()
-        known = scores[bundle.active].known
-        probability = decision.probability(combine.log_odds(bundle.combiner, bundle.active, scores))
+        known = combine.answered_rows(bundle.combiner, bundle.active, scores)
+        probability = np.where(known, combine.answer(bundle.combiner, bundle.active, scores), 0.5)
         for party, error in failures.items():
             log.warning(
                 "serving.party unavailable", extra={"party": party, "code": error.code, "reason": error.message}
@@ -211,6 +212,12 @@ class Scorer:
             [Reason(code, texts[code], round(amount * worth, 1)) for code, amount in person]
             for person in decision.ranked(lost, texts, people)
         ]
+
+
+def _check_trees(party: str, leaves: NDArray[np.uint64] | None, trees: int) -> None:
+    answered = 0 if leaves is None else leaves.shape[1]
+    if answered != trees:
+        raise ProtocolError(f"{party} answered {answered} trees; the model has {trees}.")
 
 
 def _refusal(party: str, body: bytes) -> FtlError:

@@ -48,6 +48,9 @@ class _Answer(msgspec.Struct, frozen=True, array_like=True):
     leaves: bytes
     lost: dict[str, bytes]
     relaxed: dict[str, _Relaxed]
+    share: bytes | None
+    own_leaves: bytes | None
+    hidden: bytes | None
 
 
 _ENCODER = msgspec.msgpack.Encoder()
@@ -99,6 +102,9 @@ def encode_answer(scores: SubScores) -> bytes:
                 code: _Relaxed(_raw(trees, "<i8"), _raw(leaves, "<u8"))
                 for code, (trees, leaves) in scores.relaxed.items()
             },
+            share=None if scores.share is None else _raw(scores.share, "<f8"),
+            own_leaves=None if scores.own_leaves is None else _raw(scores.own_leaves, "<u8"),
+            hidden=None if scores.hidden is None else _raw(scores.hidden, "<f8"),
         )
     )
 
@@ -125,6 +131,9 @@ def decode_answer(body: bytes, people: int, party: str) -> SubScores:
             leaves=_array(answer.leaves, "<u8", (people, answer.trees)),
             lost={code: _array(lost, "<f8", (people,)) for code, lost in answer.lost.items()},
             relaxed={code: _relaxed(one, people) for code, one in answer.relaxed.items()},
+            share=_table(answer.share, "<f8", people),
+            own_leaves=_table(answer.own_leaves, "<u8", people),
+            hidden=_table(answer.hidden, "<f8", people),
         )
     except (msgspec.MsgspecError, ValueError) as exc:
         raise ProtocolError(f"{party} answered something that is no sub-scores of {people} people.") from exc
@@ -134,6 +143,14 @@ def decode_answer(body: bytes, people: int, party: str) -> SubScores:
 def _relaxed(one: _Relaxed, people: int) -> tuple[NDArray[np.int64], NDArray[np.uint64]]:
     trees = np.frombuffer(one.trees, dtype="<i8")
     return trees, _array(one.leaves, "<u8", (people, len(trees)))
+
+
+def _table(raw: bytes | None, dtype: str, people: int) -> NDArray[Any] | None:
+    """As many columns as there are bytes for."""
+    if raw is None:
+        return None
+    values = np.frombuffer(raw, dtype=dtype)
+    return values.reshape(people, len(values) // max(people, 1))
 
 
 def _raw(array: NDArray[Any], dtype: str) -> bytes:

@@ -35,6 +35,9 @@ def test_sub_scores_cross_the_wire_unchanged(people: int, trees: int, random: ob
         leaves=masks,
         lost={"A": generator.random(people)},
         relaxed={"B": (np.arange(trees), masks)},
+        share=generator.normal(size=(people, 2)),
+        own_leaves=masks,
+        hidden=generator.normal(size=(people, 3)),
     )
     came = decode_answer(encode_answer(sent), people, "bank")
     assert (came.known == sent.known).all()
@@ -43,6 +46,15 @@ def test_sub_scores_cross_the_wire_unchanged(people: int, trees: int, random: ob
     assert came.leaves.shape == (people, trees)
     assert (came.lost["A"] == sent.lost["A"]).all()
     assert (came.relaxed["B"][1] == masks).all()
+    for name in ("share", "own_leaves", "hidden") if people else ():
+        assert (getattr(came, name) == getattr(sent, name)).all()
+        assert getattr(came, name).shape == getattr(sent, name).shape
+
+
+def test_what_a_recipe_does_not_use_stays_absent_on_the_wire() -> None:
+    sent = SubScores(np.ones(2, dtype=bool), np.zeros(2), np.zeros((2, 0), dtype=np.uint64))
+    came = decode_answer(encode_answer(sent), 2, "bank")
+    assert (came.share, came.own_leaves, came.hidden) == (None, None, None)
 
 
 def test_an_answer_about_other_people_is_refused() -> None:
