@@ -8,6 +8,7 @@ that could be reached were those columns free (``SubScores.relaxed``), times the
 """
 
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,22 +25,116 @@ Losses = dict[str, NDArray[np.float64]]
 """Reason code to log-odds lost, float64, shape (m,)."""
 
 
-def losses(combiner: Combiner, scores: Mapping[str, SubScores]) -> Losses:
-    """Log-odds that each reason cost each of m people, over all parties.
-
-    Trees count only for people whom every needed party knows, as in :func:`ftl.protocols.combine.log_odds`.
+class Costs:
+    """What each reason cost, for one model version; keep it as long as that answers.
 
     Args:
-        combiner: of the model version.
-        scores: party to its sub-scores, asked for with reasons, for the same m people in the same order.
+        combination: of the model version.
     """
-    total: Losses = {}
-    for part in scores.values():
-        for code, lost in part.lost.items():
-            total[code] = total.get(code, np.zeros(len(lost))) + lost
-    for code, lost in _tree_losses(combiner, scores).items():
-        total[code] = total.get(code, np.zeros(len(lost))) + lost
-    return total
+
+    def __init__(self, combination: combine.Combination) -> None:
+        self._combination = combination
+        self._plan: tuple[_Using, _Plan] | None = None
+
+    def losses(self, scores: Mapping[str, SubScores]) -> Losses:
+        """Log-odds that each reason cost each of m people, over all parties.
+
+        Trees count only for people whom every needed party knows, as in
+        :meth:`ftl.protocols.combine.Combination.margin`.
+
+        Args:
+            scores: party to its sub-scores, with reasons, for the same m people in the same order.
+        """
+        total: Losses = {}
+        for part in scores.values():
+            for code, lost in part.lost.items():
+                total[code] = total[code] + lost if code in total else lost
+        for code, lost in self._tree_losses(scores).items():
+            total[code] = total[code] + lost if code in total else lost
+        return total
+
+    def _tree_losses(self, scores: Mapping[str, SubScores]) -> Losses:
+        combiner = self._combination.combiner
+        complete = combine.complete_rows(combiner, scores)
+        if not complete.any() or not any(scores[party].relaxed for party in combiner.parties):
+            return {}
+        plan = self._planned(scores)
+        joint = np.bitwise_and.reduce([plan.masks(party, scores[party]) for party in combiner.parties])
+        reached = combiner.scale * self._combination.tree_values(scores)[:, plan.trees]
+        best = self._combination.tables.least(plan.trees, joint, combiner.scale)
+        lost = np.add.reduceat(np.where(complete[:, None], reached - best, 0.0), plan.starts, axis=1)
+        return dict(zip(plan.codes, lost.T, strict=True))
+
+    def _planned(self, scores: Mapping[str, SubScores]) -> "_Plan":
+        """Which trees count for which reason; the same for all answers of one model version."""
+        parties = self._combination.combiner.parties
+        using = {party: {code: trees for code, (trees, _) in scores[party].relaxed.items()} for party in parties}
+        if self._plan is None or not _same(self._plan[0], using):
+            self._plan = using, _Plan.of(using)
+        return self._plan[1]
+
+
+_Using = dict[str, dict[str, NDArray[np.int64]]]
+"""Party to reason code to the numbers of the trees that use its columns."""
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """All reasons side by side, so that one pass over the leaves serves them all.
+
+    Attributes:
+        codes: reasons that trees know.
+        starts: int64: place of each reason's first tree.
+        trees: int64, shape (k,): the trees of all reasons, one reason after the other.
+        places: party to int64, shape (k,): where its mask for each of them stands among its `leaves` and, behind those,
+            its `relaxed`, one reason after the other.
+    """
+
+    codes: list[str]
+    starts: NDArray[np.int64]
+    trees: NDArray[np.int64]
+    places: dict[str, NDArray[np.int64]]
+
+    @classmethod
+    def of(cls, using: _Using) -> "_Plan":
+        codes = sorted({code for own in using.values() for code in own})
+        trees = [np.unique(np.concatenate([own[code] for own in using.values() if code in own])) for code in codes]
+        starts = np.cumsum([0, *(len(one) for one in trees)])[:-1]
+        places = {party: _places(own, codes, trees) for party, own in using.items()}
+        return cls(codes, starts, np.concatenate(trees), places)
+
+    def masks(self, party: str, scores: SubScores) -> NDArray[np.unsignedinteger]:
+        """Leaves that a party allows for each tree of each reason, shape (m, k)."""
+        own = np.concatenate([scores.leaves, *(masks for _, masks in scores.relaxed.values())], axis=1)
+        places = self.places[party]
+        return np.asarray(own[:, np.where(places < 0, scores.leaves.shape[1] - 1 - places, places)])
+
+
+def _places(
+    own: Mapping[str, NDArray[np.int64]], codes: list[str], trees: list[NDArray[np.int64]]
+) -> NDArray[np.int64]:
+    """Where one party's masks stand: a tree's number, or -1 - its place among the relaxed ones."""
+    first = dict(zip(own, np.cumsum([0, *(len(one) for one in own.values())]).tolist(), strict=False))
+    found = []
+    for code, numbers in zip(codes, trees, strict=True):
+        place = numbers.copy()
+        if code in own:
+            place[np.searchsorted(numbers, own[code])] = -1 - (first[code] + np.arange(len(own[code])))
+        found.append(place)
+    return np.concatenate(found)
+
+
+def _same(one: _Using, other: _Using) -> bool:
+    """Whether the very same arrays are meant: answers of one layout share theirs."""
+    return one.keys() == other.keys() and all(
+        one[party].keys() == own.keys() and all(one[party][code] is trees for code, trees in own.items())
+        for party, own in other.items()
+    )
+
+
+def losses(combiner: Combiner, scores: Mapping[str, SubScores]) -> Losses:
+    """See :meth:`Costs.losses`."""
+    return Costs(combine.Combination(combiner, next(iter(scores)))).losses(scores)
 
 
 def ranked(
@@ -63,51 +158,3 @@ def ranked(
         [(codes[column], float(row[column])) for column in columns if row[column] > SMALLEST_LOSS]
         for row, columns in zip(table, order, strict=True)
     ]
-
-
-def _tree_losses(combiner: Combiner, scores: Mapping[str, SubScores]) -> Losses:
-    complete = combine.complete_rows(combiner, scores)
-    codes = sorted({code for party in combiner.parties if party in scores for code in scores[party].relaxed})
-    if not codes or not complete.any():
-        return {}
-    reached = combiner.scale * combine.tree_values(combiner, combine.reachable(combiner, scores))
-    relaxed = [_relaxed(code, combiner, scores) for code in codes]
-    # All reasons side by side: one pass over the leaves for all of them, however many there are.
-    trees = np.concatenate([one for one, _ in relaxed])
-    best = _smallest(combiner, trees, np.concatenate([masks for _, masks in relaxed], axis=1))
-    lost = np.where(complete[:, None], reached[:, trees] - best, 0.0)
-    ends = np.cumsum([len(one) for one, _ in relaxed])[:-1]
-    return {code: own.sum(axis=1) for code, own in zip(codes, np.split(lost, ends, axis=1), strict=True)}
-
-
-def _relaxed(
-    code: str, combiner: Combiner, scores: Mapping[str, SubScores]
-) -> tuple[NDArray[np.int64], NDArray[np.uint64]]:
-    """Trees that use the reason's columns at any party, and the leaves that all parties would then allow."""
-    using = [scores[party].relaxed[code][0] for party in combiner.parties if code in scores[party].relaxed]
-    trees = np.unique(np.concatenate(using))
-    masks = []
-    for party in combiner.parties:
-        mask = scores[party].leaves[:, trees]
-        if code in scores[party].relaxed:
-            own, free = scores[party].relaxed[code]
-            mask[:, np.searchsorted(trees, own)] = free
-        masks.append(mask)
-    joint: NDArray[np.uint64] = np.bitwise_and.reduce(masks)
-    return trees, joint
-
-
-def _smallest(combiner: Combiner, trees: NDArray[np.int64], masks: NDArray[np.uint64]) -> NDArray[np.float64]:
-    """float64, shape (m, k): smallest scaled value among the set leaves; 0 where none is set.
-
-    Args:
-        combiner: holds leaf values and scale; the scale may have any sign.
-        trees: int64, shape (k,).
-        masks: uint64, shape (m, k); no mask of a complete person is empty.
-    """
-    values = combiner.scale * combine.leaf_table(combiner)[trees]
-    best = np.full(masks.shape, np.inf)
-    for leaf in range(max(len(leaves) for leaves in combiner.trees)):
-        allowed = (masks & np.uint64(1 << leaf)) != 0
-        np.minimum(best, values[:, leaf], out=best, where=allowed)
-    return np.where(np.isfinite(best), best, 0.0)

@@ -17,9 +17,10 @@ from ftl.errors import InvalidRequest
 from ftl.features import Encoder
 from ftl.features.encoder import texts
 from ftl.federation import find_recipe, read_part
-from ftl.protocols import Part, SubScores
+from ftl.protocols import Part
 from ftl.quality import read_validated, validated_version
-from ftl.serving.wire import Fields
+from ftl.serving.board import Board
+from ftl.serving.wire import Fields, Layout
 
 log = logging.getLogger(__name__)
 
@@ -48,12 +49,14 @@ class People:
         table: its rows.
         rows: pseudonym to row.
         encoded: run id to the encoded rows, float64, shape (n, p); filled when a model is first used.
+        boards: (run id, bytes per mask) to what the model part says of everybody.
     """
 
     version: int | None
     table: pa.Table
     rows: dict[bytes, int]
     encoded: dict[str, NDArray[np.float64]] = field(default_factory=dict)
+    boards: dict[tuple[str, int], Board] = field(default_factory=dict)
 
 
 class Population:
@@ -92,7 +95,7 @@ class Population:
         return True
 
     def ready(self, run_id: str, sha256: str) -> bool:
-        """Whether :meth:`sub_scores` can answer for this part without reading files."""
+        """Whether :meth:`rows` can answer for this part without reading files."""
         model = self._models.get(run_id)
         return model is not None and model.sha256 == sha256 and run_id in self._people.encoded
 
@@ -118,33 +121,55 @@ class Population:
             for oldest in list(self._models)[:-MOST_MODELS]:
                 del self._models[oldest]
                 self._people.encoded.pop(oldest, None)
+            for key in [key for key in self._people.boards if key[0] not in self._models]:
+                del self._people.boards[key]
             log.info("serving.part loaded", extra={"party": self._node.name, "run_id": run_id})
 
-    def sub_scores(
-        self, run_id: str, pseudonyms: Sequence[bytes], fields: Sequence[Fields] = (), *, reasons: bool = False
-    ) -> SubScores:
+    def rows(
+        self, run_id: str, mask_bytes: int, pseudonyms: Sequence[bytes], fields: Sequence[Fields] = ()
+    ) -> tuple[Layout, NDArray[np.void]]:
         """The party's share of the answer for m people; the part must be `ready`.
 
         Args:
             run_id: of the run that trained it.
+            mask_bytes: per tree in a row.
             pseudonyms: one per person.
             fields: empty, or one mapping per person of mapped columns to values that replace the stored ones.
-            reasons: also say what each reason cost.
+
+        Returns:
+            the layout of a row, and the rows, shape (m,).
 
         Raises:
             InvalidRequest: a field is no mapped column, or its value does not fit the column.
         """
         people, model = self._people, self._models[run_id]
-        rows = np.array([people.rows.get(pseudonym, -1) for pseudonym in pseudonyms], dtype=np.int64)
-        known = rows >= 0
-        values = people.encoded[run_id][np.maximum(rows, 0)]
-        if any(fields):
-            changed = [i for i, own in enumerate(fields) if own and known[i]]
-            values = values.copy()
-            for i in changed:
-                row = self._overrides.apply(people.table.slice(int(rows[i]), 1), fields[i])
-                values[i] = model.encoder.transform(row)[0]
-        return _masked(model.part.sub_scores(values, reasons=reasons), known)
+        places = np.array([people.rows.get(pseudonym, -1) for pseudonym in pseudonyms], dtype=np.int64)
+        board = self._board(people, model, run_id, mask_bytes)
+        rows = board.of(places)
+        changed = [i for i, own in enumerate(fields) if own and places[i] >= 0]
+        if changed:
+            stored = (self._overrides.apply(people.table.slice(int(places[i]), 1), fields[i]) for i in changed)
+            values = np.concatenate([model.encoder.transform(row) for row in stored])
+            rows[changed] = board.layout.pack(model.part.sub_scores(values, reasons=True))
+        return board.layout, rows
+
+    def fill(self) -> bool:
+        """Prepare answers about some more people; blocks for some milliseconds.
+
+        Returns:
+            whether there was anybody left.
+        """
+        return any(board.fill() for board in list(self._people.boards.values()))
+
+    def _board(self, people: People, model: Model, run_id: str, mask_bytes: int) -> Board:
+        if (run_id, mask_bytes) not in people.boards:
+            encoded, part = people.encoded[run_id], model.part
+            anybody = np.zeros((1, len(part.columns)))
+            layout = Layout.of(part.sub_scores(anybody, reasons=True), mask_bytes)
+            people.boards[run_id, mask_bytes] = Board(
+                layout, len(encoded), lambda rows: part.sub_scores(encoded[rows], reasons=True)
+            )
+        return people.boards[run_id, mask_bytes]
 
     def _load(self) -> People:
         # Version first: a table that grows in between is read again at the next look, never missed.
@@ -209,21 +234,3 @@ def _codes(node: Node) -> dict[str, str]:
     """Feature column to reason code; a protected column gives none, so that it can never be named."""
     features = node.party.features
     return {column: reason.code for column, reason in features.reasons.items() if column not in features.protected}
-
-
-def _masked(scores: SubScores, known: NDArray[np.bool_]) -> SubScores:
-    """Zeros and open masks for people the party does not know."""
-    if known.all():
-        return scores
-    everything = np.uint64(0xFFFF_FFFF_FFFF_FFFF)
-    row = known[:, None]
-    return SubScores(
-        known=known,
-        log_odds=np.where(known, scores.log_odds, 0.0),
-        leaves=np.where(row, scores.leaves, everything),
-        lost={code: np.where(known, lost, 0.0) for code, lost in scores.lost.items()},
-        relaxed={code: (trees, np.where(row, leaves, everything)) for code, (trees, leaves) in scores.relaxed.items()},
-        share=None if scores.share is None else np.where(row, scores.share, 0.0),
-        own_leaves=None if scores.own_leaves is None else np.where(row, scores.own_leaves, everything),
-        hidden=None if scores.hidden is None else np.where(row, scores.hidden, 0.0),
-    )

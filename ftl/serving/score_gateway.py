@@ -25,8 +25,7 @@ from ftl.serving.http1 import Peer
 from ftl.serving.messages import ApplicantReader, Health, Model, ModelDescription, Models, ScoreResponse
 from ftl.serving.metering import Meter
 from ftl.serving.openapi import openapi
-from ftl.serving.scorer import BUDGET_SECONDS, Answers, Scorer
-from ftl.serving.wire import Fields
+from ftl.serving.scorer import BUDGET_SECONDS, Answer, Scorer
 
 log = logging.getLogger(__name__)
 
@@ -139,38 +138,37 @@ class Gateway:
         try:
             applicant = live.reader.read(request.body)
             pseudonym = pseudonymise(self._key, live.champion.bundle.identifiers, applicant.identifiers)
-            fields: list[Fields] = [applicant.fields] if applicant.fields else []
-            answers = await live.scorer.score([pseudonym], fields)
-            if not answers.known[0]:
+            answer = await live.scorer.score_one(pseudonym, applicant.fields)
+            if answer is None:
                 raise ApplicantUnknown(
                     f"{live.champion.bundle.active} does not know the applicant.", cure="Check the identifiers."
                 )
         except FtlError as error:
             log.info("serving.score refused", extra={"trace_id": trace, "code": error.code})
             return problem_of(error, trace)
-        self._record(live, pseudonym, answers)
-        return self._answer(live, answers, trace, started)
+        self._record(live, pseudonym, answer)
+        return self._answer(live, answer, trace, started)
 
-    def _answer(self, live: Live, answers: Answers, trace: str, started: float) -> Response:
+    def _answer(self, live: Live, answer: Answer, trace: str, started: float) -> Response:
         milliseconds = (time.perf_counter() - started) * 1000
         body = ScoreResponse(
-            probability_of_default=float(answers.probability[0]),
-            score=int(answers.score[0]),
-            reasons=answers.reasons[0],
+            probability_of_default=answer.probability,
+            score=answer.score,
+            reasons=answer.reasons,
             model=live.model,
-            parties=answers.standing(0),
-            degraded=answers.degraded,
-            why=answers.why,
+            parties=answer.parties,
+            degraded=answer.together.degraded,
+            why=answer.together.why,
             trace_id=trace,
             milliseconds=round(milliseconds, 2),
             notice=live.champion.bundle.notice,
         )
         return Response(msgspec.json.encode(body), headers=PRIVATE)
 
-    def _record(self, live: Live, pseudonym: bytes, answers: Answers) -> None:
-        used = [party for party, standing in answers.standing(0).items() if standing == "known"]
+    def _record(self, live: Live, pseudonym: bytes, answer: Answer) -> None:
+        used = [party for party, standing in answer.parties.items() if standing == "known"]
         model = f"{live.model.name}/{live.model.version}"
-        self._meter.record(pseudonym, model, used, degraded=answers.degraded, client="default")
+        self._meter.record(pseudonym, model, used, degraded=answer.together.degraded, client="default")
 
     def _refused(self, request: Request, trace: str = "") -> Response | None:
         """A problem unless the caller shows the client token; compared in constant time."""

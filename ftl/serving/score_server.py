@@ -7,11 +7,9 @@ import asyncio
 import logging
 
 import msgspec
-import numpy as np
 
 from ftl.consortium import Node
 from ftl.errors import FtlError, InvalidRequest, RegistryError
-from ftl.protocols import SubScores
 from ftl.serving.asgi import App, Request, Response, problem
 from ftl.serving.credentials import node_pseudonyms
 from ftl.serving.messages import Health
@@ -23,12 +21,11 @@ log = logging.getLogger(__name__)
 REFRESH_SECONDS = 2.0
 """Between two looks at the version of the validated table."""
 
-FEW_PEOPLE = 32
+FEW_PEOPLE = 64
 """Up to so many are scored on the event loop; more would keep others waiting."""
 
-
-NOBODY = SubScores(np.zeros(0, dtype=bool), np.zeros(0), np.zeros((0, 0), dtype=np.uint64))
-"""Answers a question about nobody, with which a gateway makes sure that the part is loaded."""
+IDLE_SECONDS = 0.02
+"""Between two helpings of answers prepared ahead."""
 
 
 class ScoreServer:
@@ -46,7 +43,7 @@ class ScoreServer:
     def app(self) -> App:
         """The ASGI application."""
         routes = {("POST", PATH): self._sub_scores, ("GET", "/healthz"): self._health}
-        return App(routes, background=[self._follow], most_body_bytes=16 * 1024 * 1024)
+        return App(routes, background=[self._follow, self._prepare], most_body_bytes=16 * 1024 * 1024)
 
     async def _sub_scores(self, request: Request) -> Response:
         question = decode_question(request.body)
@@ -60,17 +57,21 @@ class ScoreServer:
             log.warning("serving.part refused", extra={"run_id": question.run_id, "reason": error.message})
             # The folder's path stays at the party; the caller learns that the part is not the one it asked for.
             return problem(409, error.code, f"Its part of run {question.run_id} is missing or has another hash.")
-        if not question.pseudonyms:
-            return Response(encode_answer(NOBODY), content_type="application/msgpack")
-        arguments = question.run_id, question.pseudonyms, question.fields
+        arguments = question.run_id, question.mask_bytes, question.pseudonyms, question.fields
         if len(question.pseudonyms) <= FEW_PEOPLE:
-            scores = population.sub_scores(*arguments, reasons=question.reasons)
+            layout, rows = population.rows(*arguments)
         else:
-            scores = await asyncio.to_thread(population.sub_scores, *arguments, reasons=question.reasons)
-        return Response(encode_answer(scores), content_type="application/msgpack")
+            layout, rows = await asyncio.to_thread(population.rows, *arguments)
+        return Response(encode_answer(layout, rows, question.layout), content_type="application/msgpack")
 
     async def _health(self, _: Request) -> Response:
         return Response(msgspec.json.encode(Health("ok")))
+
+    async def _prepare(self) -> None:
+        """Work ahead while there is nothing else to do, a few people at a time."""
+        while True:
+            busy = await asyncio.to_thread(self._population.fill)
+            await asyncio.sleep(IDLE_SECONDS if busy else self._refresh)
 
     async def _follow(self) -> None:
         """Answer from new data soon after it has been validated."""

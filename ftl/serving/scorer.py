@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property
 from http import HTTPStatus
 
 import msgspec
@@ -20,15 +20,16 @@ from ftl.registry import Bundle
 from ftl.serving.asgi import Problem
 from ftl.serving.http1 import Peer
 from ftl.serving.line import Line
-from ftl.serving.wire import PATH, Fields, Question, decode_answer, encode_question
+from ftl.serving.wire import PATH, Fields, Question, encode_question, mask_bytes
+from ftl.serving.wire import Answers as PartyAnswers
 
 log = logging.getLogger(__name__)
 
 BUDGET_SECONDS = 0.3
-"""Default time that the parties have to answer one applicant."""
+"""Default time that the parties have to answer."""
 
-FEW = 8
-"""Up to so many people share a question with others; a batch fills questions of its own."""
+PAUSE_SECONDS = 1.0
+"""A party that did not answer is not asked again for so long: nobody waits for it in the meantime."""
 
 Known = str
 """``known``, ``unknown`` or ``unavailable``."""
@@ -76,8 +77,42 @@ class Answers:
         """Party to what it said of one person."""
         return {
             party: "unavailable" if known is None else "known" if known[person] else "unknown"
-            for party, known in self.parties.items()
+            for party, known in self._known_lists.items()
         }
+
+    @cached_property
+    def _known_lists(self) -> dict[str, list[bool] | None]:
+        return {party: None if known is None else known.tolist() for party, known in self.parties.items()}
+
+    def of(self, person: int) -> "Answer | None":
+        """What is said of one person; None where nobody who could answer knows them."""
+        known, probability, score = self._lists
+        if not known[person]:
+            return None
+        return Answer(probability[person], score[person], self.reasons[person], self.standing(person), self)
+
+    @cached_property
+    def _lists(self) -> tuple[list[bool], list[float], list[int]]:
+        return self.known.tolist(), self.probability.tolist(), self.score.tolist()
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What is said of one person.
+
+    Attributes:
+        probability: of default.
+        score: on the scorecard.
+        reasons: at most four, costliest first.
+        parties: party to what it said of the person.
+        together: the answers that this is one of; say whether they are degraded, and why.
+    """
+
+    probability: float
+    score: int
+    reasons: list[Reason]
+    parties: dict[str, Known]
+    together: Answers
 
 
 class Scorer:
@@ -91,13 +126,37 @@ class Scorer:
 
     def __init__(self, bundle: Bundle, peers: Mapping[str, Peer], budget: float = BUDGET_SECONDS) -> None:
         self.bundle, self.peers, self._budget = bundle, peers, budget
-        self._lines = {party: Line(partial(self._bounded, party)) for party in self.needed}
+        self._line = Line(self.score)
+        self._combination = combine.Combination(bundle.combiner, bundle.active)
+        self._costs, self._texts = decision.Costs(self._combination), bundle.texts()
+        self._mask_bytes = mask_bytes(bundle.combiner)
+        self._said_by = {party: PartyAnswers(party) for party in self.needed}
+        self._paused: dict[str, tuple[float, FtlError]] = {}
 
     @property
     def needed(self) -> list[str]:
         """The parties to ask: the active one, those whose sub-scores the model needs, those who can answer alone."""
         combiner = self.bundle.combiner
         return list(dict.fromkeys([self.bundle.active, *combiner.parties, *combiner.alone]))
+
+    async def score_one(self, pseudonym: bytes, fields: Fields) -> Answer | None:
+        """Score one person, together with others who are asked about at this moment.
+
+        Args:
+            pseudonym: of the person.
+            fields: the active party's columns to values of the request, if any.
+
+        Returns:
+            the answer; None where nobody who could answer knows the person.
+
+        Raises:
+            PartyUnavailable: the active party did not answer.
+            InvalidRequest: it refused a field.
+        """
+        if fields:
+            return (await self.score([pseudonym], [fields])).of(0)
+        answers, place = await self._line.ask(pseudonym)
+        return answers.of(place)
 
     async def score(self, pseudonyms: Sequence[bytes], fields: Sequence[Fields] = ()) -> Answers:
         """Score m people.
@@ -135,7 +194,7 @@ class Scorer:
         async def knock(party: str) -> None:
             with suppress(TimeoutError, OSError, FtlError):
                 async with asyncio.timeout(seconds):
-                    await self._peer(party).post(PATH, self._question(party, [], []))
+                    await self._ask(party, [], [])
 
         await asyncio.gather(*(knock(party) for party in self.needed))
 
@@ -144,54 +203,49 @@ class Scorer:
     ) -> SubScores | FtlError:
         """One party's sub-scores, or why there are none."""
         start = time.perf_counter()
+        until, reason = self._paused.get(party, (0.0, None))
+        if reason is not None and start < until:
+            return reason
         try:
             async with asyncio.timeout(self._budget):
-                if fields or len(pseudonyms) > FEW:
-                    return await self._ask(party, pseudonyms, fields)
-                return await self._lines[party].ask(pseudonyms)
+                scores = await self._ask(party, pseudonyms, fields)
         except TimeoutError:
-            return PartyUnavailable(f"{party} did not answer within {self._budget * 1000:.0f} ms.", cure="Try again.")
+            return self._pause(party, f"{party} did not answer within {self._budget * 1000:.0f} ms.")
         except OSError:
-            return PartyUnavailable(f"{party}'s score server cannot be reached.", cure="Try again.")
+            return self._pause(party, f"{party}'s score server cannot be reached.")
         except FtlError as error:
             return error
-        finally:
-            milliseconds[party] = (time.perf_counter() - start) * 1000
+        self._paused.pop(party, None)
+        milliseconds[party] = (time.perf_counter() - start) * 1000
+        return scores
 
-    async def _bounded(self, party: str, pseudonyms: Sequence[bytes]) -> SubScores:
-        """A shared question; it ends by itself, so that a silent party holds up nobody who comes later."""
-        async with asyncio.timeout(self._budget):
-            return await self._ask(party, pseudonyms, [])
+    def _pause(self, party: str, reason: str) -> FtlError:
+        error = PartyUnavailable(reason, cure="Try again.")
+        self._paused[party] = time.perf_counter() + PAUSE_SECONDS, error
+        log.warning("serving.party unavailable", extra={"party": party, "code": error.code, "reason": error.message})
+        return error
 
     async def _ask(self, party: str, pseudonyms: Sequence[bytes], fields: list[Fields]) -> SubScores:
-        status, body = await self._peer(party).post(PATH, self._question(party, pseudonyms, fields))
+        if party not in self.peers:
+            raise PartyUnavailable(f"No address of {party}'s score server is known.", cure="Start it.")
+        said_by = self._said_by[party]
+        part = self.bundle.parties[party].sha256
+        question = Question(self.bundle.run_id, part, self._mask_bytes, list(pseudonyms), said_by.known, fields)
+        status, body = await self.peers[party].post(PATH, encode_question(question))
         if status != HTTPStatus.OK:
             raise _refusal(party, body)
-        scores = decode_answer(body, len(pseudonyms), party)
+        scores = said_by.decode(body, len(pseudonyms))
         _check_trees(party, scores.leaves, len(self.bundle.combiner.trees))
         if party in self.bundle.combiner.alone:
             _check_trees(party, scores.own_leaves, len(self.bundle.combiner.alone[party].trees))
         return scores
-
-    def _question(self, party: str, pseudonyms: Sequence[bytes], fields: list[Fields]) -> bytes:
-        part = self.bundle.parties[party]
-        return encode_question(Question(self.bundle.run_id, part.sha256, list(pseudonyms), reasons=True, fields=fields))
-
-    def _peer(self, party: str) -> Peer:
-        if party not in self.peers:
-            raise PartyUnavailable(f"No address of {party}'s score server is known.", cure="Start it.")
-        return self.peers[party]
 
     def _answers(
         self, scores: dict[str, SubScores], failures: dict[str, FtlError], milliseconds: dict[str, float]
     ) -> Answers:
         bundle, scale = self.bundle, self.bundle.scale.scorecard()
         known = combine.answered_rows(bundle.combiner, bundle.active, scores)
-        probability = np.where(known, combine.answer(bundle.combiner, bundle.active, scores), 0.5)
-        for party, error in failures.items():
-            log.warning(
-                "serving.party unavailable", extra={"party": party, "code": error.code, "reason": error.message}
-            )
+        probability = np.where(known, self._combination.answer(scores), 0.5)
         return Answers(
             probability=np.where(known, probability, np.nan),
             score=np.where(known, decision.score(probability, scale), 0),
@@ -204,9 +258,8 @@ class Scorer:
         )
 
     def _reasons(self, scores: dict[str, SubScores]) -> list[list[Reason]]:
-        texts = self.bundle.texts()
         worth = decision.points_per_log_odds(self.bundle.scale.scorecard())
-        lost = decision.losses(self.bundle.combiner, scores)
+        lost, texts = self._costs.losses(scores), self._texts
         people = len(scores[self.bundle.active].known)
         return [
             [Reason(code, texts[code], round(amount * worth, 1)) for code, amount in person]
@@ -214,7 +267,7 @@ class Scorer:
         ]
 
 
-def _check_trees(party: str, leaves: NDArray[np.uint64] | None, trees: int) -> None:
+def _check_trees(party: str, leaves: NDArray[np.unsignedinteger] | None, trees: int) -> None:
     answered = 0 if leaves is None else leaves.shape[1]
     if answered != trees:
         raise ProtocolError(f"{party} answered {answered} trees; the model has {trees}.")

@@ -1,5 +1,12 @@
-"""What gateway and score servers say to each other: msgpack, with arrays as raw little-endian bytes."""
+"""What gateway and score servers say to each other: a msgpack question; an answer of one fixed-width row per person.
 
+All rows of one model part have the same layout, so a party can keep the rows of all its people ready as one array, and
+an answer is a selection of them. The layout itself crosses once: the asker says which one it knows.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import msgspec
@@ -7,11 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ftl.errors import ProtocolError
-from ftl.protocols import SubScores
+from ftl.protocols import Combiner, SubScores
 
 PATH = "/v1/sub-scores"
 MOST_PEOPLE = 5_000
-"""In one request; about 3 MB of answer with reasons."""
+"""In one request; some 5 MB of answer."""
+DIGEST_BYTES = 16
+MASK_BYTES = (1, 2, 4, 8)
 
 Fields = dict[str, str | int | float | bool | None]
 """Lake column to the value that came with a request."""
@@ -23,39 +32,134 @@ class Question(msgspec.Struct, frozen=True, array_like=True):
     Attributes:
         run_id: names the model part.
         sha256: the part's hash as the bundle says; the party refuses any other.
+        mask_bytes: 1, 2, 4 or 8: how many bytes a tree's leaves need.
         pseudonyms: 32 bytes per person.
-        reasons: also say what each reason cost.
+        layout: digest of the layout that the asker knows, or nothing.
         fields: empty, or one mapping per person of values that replace what the party has stored.
     """
 
     run_id: str
     sha256: str
+    mask_bytes: int
     pseudonyms: list[bytes]
-    reasons: bool = False
+    layout: bytes = b""
     fields: list[Fields] = []
 
 
-class _Relaxed(msgspec.Struct, frozen=True, array_like=True):
-    trees: bytes
-    leaves: bytes
+class _Columns(msgspec.Struct, frozen=True, array_like=True):
+    """How wide each part of a row is; what :class:`Layout` is made from."""
 
-
-class _Answer(msgspec.Struct, frozen=True, array_like=True):
-    people: int
+    mask_bytes: int
     trees: int
-    known: bytes
-    log_odds: bytes
-    leaves: bytes
-    lost: dict[str, bytes]
-    relaxed: dict[str, _Relaxed]
-    share: bytes | None
-    own_leaves: bytes | None
-    hidden: bytes | None
+    own_trees: int | None
+    share: int | None
+    hidden: int | None
+    lost: list[str]
+    relaxed: dict[str, list[int]]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where a person's sub-scores stand in a row.
+
+    Attributes:
+        columns: widths and names.
+    """
+
+    columns: _Columns
+
+    @classmethod
+    def of(cls, scores: SubScores, mask_bytes: int) -> "Layout":
+        """The layout that sub-scores of one model part fit in."""
+        own, share, hidden = map(_width, (scores.own_leaves, scores.share, scores.hidden))
+        relaxed = {code: trees.tolist() for code, (trees, _) in scores.relaxed.items()}
+        return cls(_Columns(mask_bytes, scores.leaves.shape[1], own, share, hidden, list(scores.lost), relaxed))
+
+    @classmethod
+    def decode(cls, data: bytes) -> "Layout":
+        """Read what :attr:`encoded` is.
+
+        Raises:
+            msgspec.MsgspecError: it is none.
+        """
+        return cls(_COLUMNS.decode(data))
+
+    @cached_property
+    def encoded(self) -> bytes:
+        """Msgpack of it."""
+        return _ENCODER.encode(self.columns)
+
+    @cached_property
+    def digest(self) -> bytes:
+        """Names it, 16 bytes."""
+        return hashlib.sha256(self.encoded).digest()[:DIGEST_BYTES]
+
+    @cached_property
+    def trees_of(self) -> dict[str, NDArray[np.int64]]:
+        """Reason code to the numbers of the trees that use its columns."""
+        return {code: np.array(trees, dtype=np.int64) for code, trees in self.columns.relaxed.items()}
+
+    @cached_property
+    def places(self) -> dict[str, slice]:
+        """Reason code to its place among the relaxed leaves."""
+        ends = np.cumsum([0, *(len(trees) for trees in self.trees_of.values())]).tolist()
+        return {code: slice(*ends[i : i + 2]) for i, code in enumerate(self.trees_of)}
+
+    @cached_property
+    def row(self) -> np.dtype[np.void]:
+        """Of one person."""
+        of, mask = self.columns, f"<u{self.columns.mask_bytes}"
+        relaxed = sum(len(trees) for trees in of.relaxed.values())
+        widths = (("lost", "<f8", len(of.lost)), ("share", "<f8", of.share), ("hidden", "<f8", of.hidden))
+        masks = (("leaves", mask, of.trees), ("relaxed", mask, relaxed), ("own_leaves", mask, of.own_trees))
+        wide = [(name, kind, (width,)) for name, kind, width in (*widths, *masks) if width is not None]
+        return np.dtype([("known", "?"), ("log_odds", "<f8"), *wide])
+
+    def pack(self, scores: SubScores) -> NDArray[np.void]:
+        """Rows of sub-scores, shape (m,).
+
+        Raises:
+            ValueError: they have another layout.
+        """
+        rows = np.zeros(len(scores.known), dtype=self.row)
+        rows["known"], rows["log_odds"], rows["leaves"] = scores.known, scores.log_odds, scores.leaves
+        for number, code in enumerate(self.columns.lost):
+            rows["lost"][:, number] = scores.lost[code]
+        for code, place in self.places.items():
+            rows["relaxed"][:, place] = scores.relaxed[code][1]
+        for name in ("share", "own_leaves", "hidden"):
+            if name in (self.row.names or ()):
+                rows[name] = getattr(scores, name)
+        return rows
+
+    def unpack(self, rows: NDArray[np.void]) -> SubScores:
+        """Sub-scores of rows; views of them."""
+        more = {name: rows[name] for name in ("share", "own_leaves", "hidden") if name in (self.row.names or ())}
+        relaxed = rows["relaxed"]
+        return SubScores(
+            known=rows["known"],
+            log_odds=rows["log_odds"],
+            leaves=rows["leaves"],
+            lost={code: rows["lost"][:, place] for place, code in enumerate(self.columns.lost)},
+            relaxed={code: (self.trees_of[code], relaxed[:, place]) for code, place in self.places.items()},
+            **more,
+        )
+
+
+def _width(part: NDArray[Any] | None) -> int | None:
+    return None if part is None else int(part.shape[1])
 
 
 _ENCODER = msgspec.msgpack.Encoder()
 _QUESTIONS = msgspec.msgpack.Decoder(Question)
-_ANSWERS = msgspec.msgpack.Decoder(_Answer)
+_COLUMNS = msgspec.msgpack.Decoder(_Columns)
+
+
+def mask_bytes(combiner: Combiner) -> int:
+    """How many bytes the leaves of the model's largest tree need."""
+    trees = [*combiner.trees, *(tree for alone in combiner.alone.values() for tree in alone.trees)]
+    leaves = max((len(tree) for tree in trees), default=1)
+    return next(size for size in MASK_BYTES if 8 * size >= leaves)
 
 
 def encode_question(question: Question) -> bytes:
@@ -85,77 +189,60 @@ def decode_question(body: bytes) -> Question:
         )
     if question.fields and len(question.fields) != len(question.pseudonyms):
         raise ProtocolError(f"{len(question.fields)} sets of fields for {len(question.pseudonyms)} people.")
+    if question.mask_bytes not in MASK_BYTES:
+        raise ProtocolError(f"{question.mask_bytes} bytes per tree were asked for; {MASK_BYTES} are possible.")
     return question
 
 
-def encode_answer(scores: SubScores) -> bytes:
-    """Msgpack of sub-scores."""
-    return _ENCODER.encode(
-        _Answer(
-            people=len(scores.known),
-            trees=scores.leaves.shape[1],
-            known=_raw(scores.known, "u1"),
-            log_odds=_raw(scores.log_odds, "<f8"),
-            leaves=_raw(scores.leaves, "<u8"),
-            lost={code: _raw(lost, "<f8") for code, lost in scores.lost.items()},
-            relaxed={
-                code: _Relaxed(_raw(trees, "<i8"), _raw(leaves, "<u8"))
-                for code, (trees, leaves) in scores.relaxed.items()
-            },
-            share=None if scores.share is None else _raw(scores.share, "<f8"),
-            own_leaves=None if scores.own_leaves is None else _raw(scores.own_leaves, "<u8"),
-            hidden=None if scores.hidden is None else _raw(scores.hidden, "<f8"),
-        )
-    )
+def encode_answer(layout: Layout, rows: NDArray[np.void], known: bytes = b"") -> bytes:
+    """The rows behind the layout's digest, and behind the layout itself where the asker does not know it."""
+    described = b"" if known == layout.digest else layout.encoded
+    return b"".join((layout.digest, len(described).to_bytes(4, "little"), described, rows.tobytes()))
 
 
-def decode_answer(body: bytes, people: int, party: str) -> SubScores:
-    """Read sub-scores.
+class Answers:
+    """Reads one party's answers about one model part; remembers the layout.
 
     Args:
-        body: msgpack.
-        people: how many were asked for.
-        party: who answered, for the message.
-
-    Returns:
-        the sub-scores; arrays are read-only.
-
-    Raises:
-        ProtocolError: the shapes do not fit.
+        party: who answers, for messages.
     """
-    try:
-        answer = _ANSWERS.decode(body)
-        scores = SubScores(
-            known=_array(answer.known, "u1", (people,)).astype(bool),
-            log_odds=_array(answer.log_odds, "<f8", (people,)),
-            leaves=_array(answer.leaves, "<u8", (people, answer.trees)),
-            lost={code: _array(lost, "<f8", (people,)) for code, lost in answer.lost.items()},
-            relaxed={code: _relaxed(one, people) for code, one in answer.relaxed.items()},
-            share=_table(answer.share, "<f8", people),
-            own_leaves=_table(answer.own_leaves, "<u8", people),
-            hidden=_table(answer.hidden, "<f8", people),
-        )
-    except (msgspec.MsgspecError, ValueError) as exc:
-        raise ProtocolError(f"{party} answered something that is no sub-scores of {people} people.") from exc
-    return scores
 
+    def __init__(self, party: str) -> None:
+        self._party = party
+        self._layout: Layout | None = None
 
-def _relaxed(one: _Relaxed, people: int) -> tuple[NDArray[np.int64], NDArray[np.uint64]]:
-    trees = np.frombuffer(one.trees, dtype="<i8")
-    return trees, _array(one.leaves, "<u8", (people, len(trees)))
+    @property
+    def known(self) -> bytes:
+        """Digest of the layout known so far, for the next question."""
+        return self._layout.digest if self._layout else b""
 
+    def decode(self, body: bytes, people: int) -> SubScores:
+        """Read sub-scores.
 
-def _table(raw: bytes | None, dtype: str, people: int) -> NDArray[Any] | None:
-    """As many columns as there are bytes for."""
-    if raw is None:
-        return None
-    values = np.frombuffer(raw, dtype=dtype)
-    return values.reshape(people, len(values) // max(people, 1))
+        Args:
+            body: as :func:`encode_answer` returns.
+            people: how many were asked for.
 
+        Returns:
+            the sub-scores; arrays are read-only views of the body.
 
-def _raw(array: NDArray[Any], dtype: str) -> bytes:
-    return np.ascontiguousarray(array).astype(dtype, copy=False).tobytes()
+        Raises:
+            ProtocolError: the shapes do not fit.
+        """
+        try:
+            layout, data = self._split(body)
+            rows = np.frombuffer(data, dtype=layout.row) if data else np.zeros(0, dtype=layout.row)
+            if len(rows) != people:
+                raise ValueError("another number of people")  # noqa: TRY301 - one place makes the error
+            return layout.unpack(rows)
+        except (msgspec.MsgspecError, ValueError, OverflowError) as exc:
+            raise ProtocolError(f"{self._party} answered something that is no sub-scores of {people} people.") from exc
 
-
-def _array(raw: bytes, dtype: str, shape: tuple[int, ...]) -> NDArray[Any]:
-    return np.frombuffer(raw, dtype=dtype).reshape(shape)
+    def _split(self, body: bytes) -> tuple[Layout, Any]:
+        digest, length = body[:DIGEST_BYTES], int.from_bytes(body[DIGEST_BYTES : DIGEST_BYTES + 4], "little")
+        start = DIGEST_BYTES + 4 + length
+        if length:
+            self._layout = Layout.decode(body[DIGEST_BYTES + 4 : start])
+        if self._layout is None or self._layout.digest != digest:
+            raise ValueError("an unknown layout")
+        return self._layout, memoryview(body)[start:]

@@ -76,7 +76,7 @@ def test_without_the_bank_the_answer_is_a_503_that_may_be_retried(site: Site) ->
 
 def ask(site: Site, tls: ssl.SSLContext, party: str = "bank", name: str | None = None) -> tuple[int, bytes]:
     peer = Peer(f"https://127.0.0.1:{ports(site.folder)[f'score-{party}']}", tls, name or server_name(party))
-    question = Question("run-1", "0" * 64, [pseudonym(scoring_key(site.folder), "nobody")])
+    question = Question("run-1", "0" * 64, 1, [pseudonym(scoring_key(site.folder), "nobody")])
 
     async def once() -> tuple[int, bytes]:
         async with asyncio.timeout(10):

@@ -13,64 +13,128 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ftl.errors import PartyUnavailable, ProtocolError
-from ftl.protocols import SubScores
+from ftl.protocols import Alone, Combiner, SubScores
 from ftl.registry import Identifier
 from ftl.serving.asgi import App, Request, Response
+from ftl.serving.board import Board
 from ftl.serving.credentials import pseudonymise
 from ftl.serving.http1 import Peer
 from ftl.serving.line import Line
 from ftl.serving.metering import Meter, Use
-from ftl.serving.wire import MOST_PEOPLE, Question, decode_answer, decode_question, encode_answer, encode_question
+from ftl.serving.wire import (
+    MOST_PEOPLE,
+    Answers,
+    Layout,
+    Question,
+    decode_question,
+    encode_answer,
+    encode_question,
+    mask_bytes,
+)
 
 KEY = bytes(32)
 
 
-@given(st.integers(0, 5), st.integers(0, 4), st.randoms(use_true_random=False))
-def test_sub_scores_cross_the_wire_unchanged(people: int, trees: int, random: object) -> None:
-    generator = np.random.default_rng(random.randrange(2**32))  # type: ignore[attr-defined]
+def scores_of(people: int, trees: int, generator: np.random.Generator, **more: np.ndarray) -> SubScores:
     masks = generator.integers(0, 2**64, (people, trees), dtype=np.uint64)
-    sent = SubScores(
+    return SubScores(
         known=generator.random(people) < 0.5,
         log_odds=generator.normal(size=people),
         leaves=masks,
         lost={"A": generator.random(people)},
-        relaxed={"B": (np.arange(trees), masks)},
-        share=generator.normal(size=(people, 2)),
-        own_leaves=masks,
-        hidden=generator.normal(size=(people, 3)),
+        relaxed={"B": (np.arange(trees), masks), "C": (np.arange(trees)[:1], masks[:, :1])},
+        **more,
     )
-    came = decode_answer(encode_answer(sent), people, "bank")
-    assert (came.known == sent.known).all()
-    assert (came.log_odds == sent.log_odds).all()
-    assert (came.leaves == masks).all()
-    assert came.leaves.shape == (people, trees)
-    assert (came.lost["A"] == sent.lost["A"]).all()
-    assert (came.relaxed["B"][1] == masks).all()
-    for name in ("share", "own_leaves", "hidden") if people else ():
+
+
+def carried(sent: SubScores, mask: int = 8) -> SubScores:
+    layout = Layout.of(sent, mask)
+    return Answers("bank").decode(encode_answer(layout, layout.pack(sent)), len(sent.known))
+
+
+@given(st.integers(0, 5), st.integers(0, 4), st.integers(0, 2**32))
+def test_sub_scores_cross_the_wire_unchanged(people: int, trees: int, seed: int) -> None:
+    generator = np.random.default_rng(seed)
+    more = {"share": generator.normal(size=(people, 2)), "hidden": generator.normal(size=(people, 3))}
+    own = generator.integers(0, 2**64, (people, 2), dtype=np.uint64)
+    sent = scores_of(people, trees, generator, own_leaves=own, **more)
+    came = carried(sent)
+    for name in ("known", "log_odds", "leaves", "share", "own_leaves", "hidden"):
         assert (getattr(came, name) == getattr(sent, name)).all()
         assert getattr(came, name).shape == getattr(sent, name).shape
+    assert (came.lost["A"] == sent.lost["A"]).all()
+    for code in ("B", "C"):
+        assert (came.relaxed[code][0] == sent.relaxed[code][0]).all()
+        assert (came.relaxed[code][1] == sent.relaxed[code][1]).all()
+
+
+def test_small_trees_take_one_byte_per_mask() -> None:
+    sent = scores_of(3, 5, np.random.default_rng(0))
+    came = carried(sent, mask=1)
+    assert came.leaves.dtype == np.uint8
+    assert (came.leaves == sent.leaves % 256).all()
+    assert mask_bytes(Combiner([[0.0] * 8, [1.0]])) == 1
+    assert mask_bytes(Combiner([[0.0] * 9])) == 2
+    assert mask_bytes(Combiner([[0.0]], alone={"shop": Alone(0.0, [[0.0] * 64])})) == 8
 
 
 def test_what_a_recipe_does_not_use_stays_absent_on_the_wire() -> None:
-    sent = SubScores(np.ones(2, dtype=bool), np.zeros(2), np.zeros((2, 0), dtype=np.uint64))
-    came = decode_answer(encode_answer(sent), 2, "bank")
+    came = carried(SubScores(np.ones(2, dtype=bool), np.zeros(2), np.zeros((2, 0), dtype=np.uint64)))
     assert (came.share, came.own_leaves, came.hidden) == (None, None, None)
+
+
+def test_the_layout_crosses_once_and_an_unknown_one_is_refused() -> None:
+    sent = scores_of(2, 3, np.random.default_rng(0))
+    layout, asker = Layout.of(sent, 8), Answers("bank")
+    first = encode_answer(layout, layout.pack(sent), asker.known)
+    asker.decode(first, 2)
+    second = encode_answer(layout, layout.pack(sent), asker.known)
+    assert len(second) == len(first) - len(layout.encoded)
+    assert (asker.decode(second, 2).leaves == sent.leaves).all()
+    with pytest.raises(ProtocolError, match="bank answered something that is no sub-scores"):
+        Answers("bank").decode(second, 2)
 
 
 def test_an_answer_about_other_people_is_refused() -> None:
     two = SubScores(np.ones(2, dtype=bool), np.zeros(2), np.zeros((2, 1), dtype=np.uint64))
-    with pytest.raises(ProtocolError, match="bank answered something that is no sub-scores of 3 people"):
-        decode_answer(encode_answer(two), 3, "bank")
+    layout = Layout.of(two, 1)
+    for body in (encode_answer(layout, layout.pack(two)), b"", encode_answer(layout, layout.pack(two))[:-1]):
+        with pytest.raises(ProtocolError, match="bank answered something that is no sub-scores of 3 people"):
+            Answers("bank").decode(body, 3)
+
+
+def test_a_board_answers_the_same_whether_filled_ahead_or_not_and_knows_whom_it_does_not_know() -> None:
+    everybody = scores_of(600, 3, np.random.default_rng(0))
+    layout, asked = Layout.of(everybody, 8), []
+
+    def compute(rows: np.ndarray) -> SubScores:
+        asked.append(len(rows))
+        return carried_rows(rows)
+
+    def carried_rows(rows: np.ndarray) -> SubScores:
+        return layout.unpack(layout.pack(everybody)[rows])
+
+    board = Board(layout, 600, compute)
+    before = board.of(np.array([5, -1, 599, 5]))
+    while board.fill():
+        pass
+    assert sum(asked) == 600
+    after = board.of(np.array([5, -1, 599, 5]))
+    assert before.tobytes() == after.tobytes()
+    assert sum(asked) == 600
+    assert layout.unpack(after).known.tolist()[1] is False
+    assert (layout.unpack(after).leaves[1] == np.uint64(2**64 - 1)).all()
+    assert (layout.unpack(after).leaves[[0, 2, 3]] == everybody.leaves[[5, 599, 5]]).all()
 
 
 def test_a_question_about_too_many_people_is_refused() -> None:
     with pytest.raises(ProtocolError, match="5001 people in one question"):
-        decode_question(encode_question(Question("r", "s", [b"p"] * (MOST_PEOPLE + 1))))
+        decode_question(encode_question(Question("r", "s", 1, [b"p"] * (MOST_PEOPLE + 1))))
 
 
 def test_a_question_whose_fields_do_not_fit_its_people_is_refused() -> None:
     with pytest.raises(ProtocolError, match="1 sets of fields for 2 people"):
-        decode_question(encode_question(Question("r", "s", [b"p", b"q"], fields=[{}])))
+        decode_question(encode_question(Question("r", "s", 1, [b"p", b"q"], fields=[{}])))
 
 
 @pytest.mark.parametrize(
@@ -161,43 +225,45 @@ def test_a_server_that_hangs_up_within_an_answer_is_a_broken_connection() -> Non
         asyncio.run(answer_once(b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nok"))
 
 
-def people(names: list[bytes]) -> SubScores:
-    numbers = np.array([float(name) for name in names])
-    masks = numbers.astype(np.uint64)[:, None]
-    return SubScores(np.ones(len(names), dtype=bool), numbers, masks, {"A": numbers}, {"A": (np.array([0]), masks)})
+async def arriving(line: Line[list[bytes]], *names: bytes) -> list[asyncio.Task[tuple[list[bytes], int]]]:
+    """Each comes when the one before is already being asked about."""
+    tasks = []
+    for name in names:
+        tasks.append(asyncio.create_task(line.ask(name)))
+        await asyncio.sleep(0.001)
+    return tasks
 
 
-def test_who_arrives_while_a_party_is_asked_shares_the_next_question_and_gets_their_own_answer() -> None:
+def test_who_arrives_while_the_parties_are_asked_shares_the_next_question_and_gets_their_own_answer() -> None:
     asked: list[list[bytes]] = []
 
-    async def ask(pseudonyms: Sequence[bytes]) -> SubScores:
+    async def ask(pseudonyms: Sequence[bytes]) -> list[bytes]:
         asked.append(list(pseudonyms))
-        await asyncio.sleep(0.02)
-        return people(list(pseudonyms))
+        await asyncio.sleep(0.1)
+        return [b"about " + name for name in pseudonyms]
 
-    async def everybody() -> list[SubScores]:
-        line = Line(ask)
-        return await asyncio.gather(*(line.ask([str(number).encode()]) for number in range(50)))
+    names = [str(number).encode() for number in range(50)]
+
+    async def everybody() -> list[tuple[list[bytes], int]]:
+        return await asyncio.gather(*await arriving(Line(ask), *names))
 
     said = asyncio.run(everybody())
-    assert [one.log_odds.tolist() for one in said] == [[float(number)] for number in range(50)]
-    assert [one.relaxed["A"][1].tolist() for one in said] == [[[number]] for number in range(50)]
-    assert sorted(len(question) for question in asked) == [1, 1, 48]
+    assert [answers[place] for answers, place in said] == [b"about " + name for name in names]
+    assert [len(question) for question in asked] == [1, 1, 48]
 
 
 def test_an_error_reaches_everybody_who_shared_the_question_and_nobody_after_them() -> None:
     broken = [True, True, False]
 
-    async def ask(pseudonyms: Sequence[bytes]) -> SubScores:
+    async def ask(pseudonyms: Sequence[bytes]) -> list[bytes]:
         fails = broken.pop(0)
-        await asyncio.sleep(0.01)
+        await asyncio.sleep(0.02)
         if fails:
             raise ConnectionResetError("gone")
-        return people(list(pseudonyms))
+        return list(pseudonyms)
 
-    async def everybody() -> list[SubScores | BaseException]:
-        line = Line(ask)
-        return await asyncio.gather(*(line.ask([str(n).encode()]) for n in range(5)), return_exceptions=True)
+    async def everybody() -> list[tuple[list[bytes], int] | BaseException]:
+        return await asyncio.gather(*await arriving(Line(ask), *(b"%d" % n for n in range(5))), return_exceptions=True)
 
     said = asyncio.run(everybody())
     assert [isinstance(one, ConnectionResetError) for one in said] == [True, True, False, False, False]
@@ -206,22 +272,21 @@ def test_an_error_reaches_everybody_who_shared_the_question_and_nobody_after_the
 def test_who_gave_up_waiting_is_not_asked_about() -> None:
     asked: list[list[bytes]] = []
 
-    async def ask(pseudonyms: Sequence[bytes]) -> SubScores:
+    async def ask(pseudonyms: Sequence[bytes]) -> list[bytes]:
         asked.append(list(pseudonyms))
         await asyncio.sleep(0.1)
-        return people(list(pseudonyms))
+        return list(pseudonyms)
 
-    async def impatient(line: Line, name: bytes) -> SubScores:
+    async def impatient(line: Line[list[bytes]], name: bytes) -> None:
         async with asyncio.timeout(0.02):
-            return await line.ask([name])
+            await line.ask(name)
 
     async def everybody() -> None:
         line = Line(ask)
-        patient = [asyncio.create_task(line.ask([name])) for name in (b"1", b"2")]
-        await asyncio.sleep(0)
+        patient = await arriving(line, b"1", b"2")
         with pytest.raises(TimeoutError):
             await impatient(line, b"3")
-        await asyncio.gather(*patient, line.ask([b"4"]))
+        await asyncio.gather(*patient, line.ask(b"4"))
 
     asyncio.run(everybody())
     assert asked == [[b"1"], [b"2"], [b"4"]]

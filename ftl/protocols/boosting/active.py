@@ -1,0 +1,337 @@
+"""The key holder's side of the rounds: encrypts, decrypts, chooses splits, and keeps every ensemble's margins."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ftl.crypto import Packing, SecretCipher, Sums, compressed_length
+from ftl.errors import CipherError, ProtocolError
+from ftl.protocols.boosting.candidates import Candidates
+from ftl.protocols.boosting.losses import Loss
+from ftl.protocols.boosting.messages import (
+    Choice,
+    Divided,
+    Gradients,
+    Plan,
+    Ready,
+    Sides,
+    Start,
+    receive,
+    require_shape,
+    send,
+)
+from ftl.protocols.boosting.messages import Sums as SumsMessage
+from ftl.protocols.boosting.offers import (
+    EITHER,
+    FALLING,
+    UNBOUNDED,
+    WITHHELD,
+    Best,
+    FixedPoint,
+    Offer,
+    Rules,
+    Total,
+    best_split,
+)
+from ftl.protocols.boosting.partition import Partition, bytes_of, columns_of, from_bits, leaf_bits, to_bits
+from ftl.protocols.boosting.sampling import Sampling
+from ftl.protocols.recipe import Task
+from ftl.protocols.trees import Split
+
+Node = tuple[int, int]
+"""(tree of the round, node of the level)."""
+
+
+def packing_for(people: int) -> Packing:
+    """The layout for sums over at most `people` rows of any round; see :class:`~ftl.protocols.boosting.FixedPoint`."""
+    return Packing(people, gradient=1.0, hessian=1.0)
+
+
+def invite(task: Task, plan: Plan | None, cipher: SecretCipher | None) -> dict[str, int]:
+    """Tell every peer the plan, or that there will be no trees; returns who has how many candidates, none of them 0."""
+    for party in task.channel.peers:
+        send(task, party, "start", Start(plan, cipher.public() if plan and cipher else b""))
+    if plan is None:
+        return {}
+    offered = {party: receive(task, party, "ready", Ready).candidates for party in task.channel.peers}
+    for party, count in offered.items():
+        if count < 0:
+            raise ProtocolError(f"{party!r} says that it has {count} candidates.")
+    return {party: count for party, count in offered.items() if count}
+
+
+@dataclass
+class Growth:
+    """Ensembles that grow side by side.
+
+    Attributes:
+        task: of the run.
+        plan: of the run.
+        own: the active party's candidates.
+        partners: passive party to its number of candidates, none of them 0; see :func:`invite`.
+        cipher: with the secret key.
+        rules: how splits are compared.
+        loss: what is minimised.
+        sampling: of rows.
+        learning_rate: share of a Newton step.
+        label: float64, shape (people,).
+        weight: float64, shape (people,): how much each counts.
+        margins: float64, shape (ensembles, people, outputs): each ensemble's, for everybody, trained on or not.
+        leaves: leaf values per tree, in the order grown.
+        splits: the active party's own splits.
+        owners: parties that own a split, per tree.
+    """
+
+    task: Task
+    plan: Plan
+    own: Candidates
+    partners: dict[str, int]
+    cipher: SecretCipher
+    rules: Rules
+    loss: Loss
+    sampling: Sampling
+    learning_rate: float
+    label: NDArray[np.float64]
+    weight: NDArray[np.float64]
+    margins: NDArray[np.float64]
+    leaves: list[list[float]] = field(default_factory=list)
+    splits: list[Split] = field(default_factory=list)
+    owners: list[set[str]] = field(default_factory=list)
+
+    def round(self, number: int, training: NDArray[np.bool_]) -> None:
+        """Grow one tree per ensemble and output, and add it to the margins.
+
+        Args:
+            number: of the round.
+            training: bool, shape (ensembles, people): who may train each ensemble; rows are sampled from them.
+
+        Raises:
+            ProtocolError: a passive party sent something that cannot be right.
+        """
+        slope, bend = (part * self.weight[:, None] for part in self.loss.derivatives(self.label, self.margins))
+        factors = self.sampling.factors(number, training, np.abs(slope).sum(axis=2))
+        gradient, hessian = (_by_tree(part * factors[:, :, None]) for part in (slope, bend))
+        tree = _Round(self, number, np.repeat(factors > 0, self.plan.outputs, axis=0), gradient, hessian)
+        tree.send_gradients()
+        if number + 1 < self.plan.rounds:
+            most = sum(self.sampling.most(int(each.sum())) for each in training)
+            self.cipher.ahead(most * self.plan.outputs)
+        for level in range(self.plan.depth):
+            tree.grow(level)
+        steps = self.learning_rate * tree.steps()
+        self.leaves += steps.tolist()
+        self.owners += tree.owners
+        added = np.take_along_axis(steps, tree.partition.node, axis=1)
+        self.margins = self.margins + added.reshape(self.plan.ensembles, self.plan.outputs, -1).transpose(0, 2, 1)
+
+    def finish(self, rounds: int) -> None:
+        """Tell the partners that no round follows the last of `rounds`."""
+        for partner in self.partners if rounds < self.plan.rounds else ():
+            nobody = np.empty((0, 0), dtype=np.uint8)
+            send(self.task, partner, f"round/{rounds}/gradients", Gradients(nobody, b""))
+
+
+def _by_tree(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """From (ensembles, people, outputs) to (trees, people)."""
+    return np.ascontiguousarray(values.transpose(0, 2, 1).reshape(-1, values.shape[1]))
+
+
+class _Round:
+    """One round: all its trees, level by level."""
+
+    def __init__(
+        self,
+        growth: Growth,
+        number: int,
+        training: NDArray[np.bool_],
+        gradient: NDArray[np.float64],
+        hessian: NDArray[np.float64],
+    ) -> None:
+        self.growth = growth
+        self.number = number
+        self.real = gradient, hessian
+        self.fixed = FixedPoint.of(growth.rules.packing, gradient, hessian)
+        self.scaled = self.fixed.scaled(gradient, hessian)
+        packing = growth.rules.packing
+        self.integers = packing.fixed(self.scaled[0]), packing.fixed(self.scaled[1])
+        self.partition = Partition(training)
+        self.columns = columns_of(
+            growth.task.seed,
+            growth.task.frame.party,
+            number,
+            len(training),
+            len(growth.own.columns),
+            growth.plan.columns,
+        )
+        self.offers: dict[Node, dict[str, Offer]] = {}
+        self.totals: dict[Node, Total] = {}
+        self.limits: dict[Node, tuple[float, float]] = {}
+        self.owners: list[set[str]] = [set() for _ in training]
+
+    def send_gradients(self) -> None:
+        """Encrypt every training person's gradient and hessian for each tree, and send them to all partners."""
+        growth, training = self.growth, self.partition.training
+        gradient, hessian = (part[training] for part in self.scaled)
+        ciphertexts = growth.cipher.dump(growth.cipher.encrypt(growth.rules.packing.pack_all(gradient, hessian)))
+        for partner in growth.partners:
+            message = Gradients(to_bits(training), ciphertexts)
+            send(growth.task, partner, f"round/{self.number}/gradients", message)
+
+    def grow(self, level: int) -> None:
+        """Collect all parties' sums, choose, and divide the people."""
+        best = self._choose(self._collect(level))
+        split = np.zeros(self.partition.open.shape, dtype=bool)
+        left = np.zeros(self.partition.node.shape, dtype=bool)
+        for node, sides in self._sides(level, best).items():
+            split[node] = True
+            left[node[0]] |= sides
+            self.owners[node[0]].add(best[node].party)
+        if level + 1 < self.growth.plan.depth:
+            for partner in self.growth.partners:
+                send(self.growth.task, partner, f"round/{self.number}/divided/{level}", Divided(split, to_bits(left)))
+        self._pass_limits(level, best)
+        self.partition.advance(split, left)
+
+    def steps(self) -> NDArray[np.float64]:
+        """Newton steps of every leaf, float64, shape (trees, leaves), within the limits of monotone splits above."""
+        leaves = 1 << self.growth.plan.depth
+        steps = np.zeros((len(self.owners), leaves))
+        for tree, (leaf, trained) in enumerate(zip(self.partition.node, self.partition.training, strict=True)):
+            slope, bend = (
+                np.bincount(leaf[trained], weights=part[tree, trained], minlength=leaves) for part in self.real
+            )
+            low, high = np.array([self.limits.get((tree, number), UNBOUNDED) for number in range(leaves)]).T
+            steps[tree] = np.clip(self.growth.rules.step(slope, bend), low, high)
+        return steps
+
+    def _collect(self, level: int) -> dict[Node, dict[str, Offer]]:
+        """Every open node's offers; of two siblings one is summed, the other is the parent minus it."""
+        nodes = self.partition.summed()
+        me = self.growth.task.frame.party
+        offers: dict[Node, dict[str, Offer]] = {}
+        received = {me: [self._own_offer(tree, node) for tree, node, _ in nodes]}
+        received |= {partner: self._receive(partner, level, len(nodes)) for partner in self.growth.partners}
+        for party, given in received.items():
+            for (tree, node, sibling), offer in zip(nodes, given, strict=True):
+                offers.setdefault((tree, node), {})[party] = offer
+                if sibling is not None:
+                    parent = self.offers[tree, node // 2][party]
+                    offers.setdefault((tree, sibling), {})[party] = offer.rest_of(parent)
+        self.offers = offers
+        return offers
+
+    def _own_offer(self, tree: int, node: int) -> Offer:
+        own = self.growth.own
+        people = self.partition.trained(tree, node)
+        places = (np.array([column.first for column in own.columns], dtype=np.int64) + own.codes[people]).ravel()
+        parts = [part[tree, people] for part in self.integers]
+        by_bin = [_exact_sums(places, part, len(own.columns), sum(own.bins)) for part in (*parts, None)]
+        everything, order = np.ones(own.count, dtype=bool), np.arange(own.count)
+        sums = [own.sums(part, order, everything, np.add, np.take) for part in by_bin]
+        return Offer(Sums(*sums), np.where(self.columns[tree][own.place], own.offered, WITHHELD).astype(np.uint8))
+
+    def _receive(self, partner: str, level: int, nodes: int) -> list[Offer]:
+        growth, topic, count = self.growth, f"round/{self.number}/sums/{level}", self.growth.partners[partner]
+        message = receive(growth.task, partner, topic, SumsMessage)
+        require_shape(partner, topic, message.offered, (nodes, count))
+        if (message.offered > FALLING).any():
+            raise ProtocolError(f"{partner!r} sent candidates of an unknown kind under {topic!r}.")
+        if len(message.ciphertexts) != nodes:
+            raise ProtocolError(f"{partner!r} sent sums of {len(message.ciphertexts)} nodes; {nodes} were expected.")
+        try:
+            return [
+                Offer(self._decrypt(data, count), offered)
+                for data, offered in zip(message.ciphertexts, message.offered, strict=True)
+            ]
+        except CipherError as exc:
+            raise ProtocolError(f"{partner!r} sent sums that cannot be read: {exc.message}", cure=exc.cure) from exc
+
+    def _decrypt(self, data: bytes, count: int) -> Sums:
+        cipher, packing = self.growth.cipher, self.growth.rules.packing
+        ciphertexts = cipher.load(data, compressed_length(count, cipher.capacity, packing.bits))
+        return packing.unpack(cipher.decrypt(ciphertexts, packing.bits, compressed=count))
+
+    def _choose(self, offers: dict[Node, dict[str, Offer]]) -> dict[Node, Best]:
+        """The best split of each node that has one, in the order of tree and node."""
+        self.totals = {node: self._total(*node) for node in sorted(offers)}
+        chosen = {
+            node: best_split(self.growth.rules, self.fixed, total, offers[node]) for node, total in self.totals.items()
+        }
+        return {node: best for node, best in chosen.items() if best is not None}
+
+    def _total(self, tree: int, node: int) -> Total:
+        people = self.partition.trained(tree, node)
+        gradient, hessian = (int(part[tree, people].sum()) for part in self.integers)
+        return Total(gradient, hessian, int(people.sum()), self.limits.get((tree, node), UNBOUNDED))
+
+    def _pass_limits(self, level: int, best: dict[Node, Best]) -> None:
+        """Limits of the next level's nodes: of a node that was not split, its left child has them."""
+        below: dict[Node, tuple[float, float]] = {}
+        for (tree, node), limits in self.limits.items():
+            below[tree, 2 * node] = below[tree, 2 * node + 1] = limits
+        for (tree, node), one in best.items():
+            offer, candidate = self.offers[tree, node][one.party], one.candidates[0]
+            left = Total(*(int(part[candidate]) for part in (offer.sums.gradient, offer.sums.hessian, offer.sums.count)))
+            pair = self.growth.rules.limits_below(
+                self.fixed, self.totals[tree, node], left, int(offer.offered[candidate])
+            )
+            below[tree, 2 * node], below[tree, 2 * node + 1] = pair
+        self.limits = {node: limits for node, limits in below.items() if limits != UNBOUNDED}
+
+    def _sides(self, level: int, best: dict[Node, Best]) -> dict[Node, NDArray[np.bool_]]:
+        """Who goes left of each split, bool of shape (people,), from the split's owner."""
+        me = self.growth.task.frame.party
+        for partner in self.growth.partners:
+            theirs = {node: one for node, one in best.items() if one.party == partner}
+            message = Choice(
+                np.array(list(theirs), dtype=np.int64).reshape(-1, 2), [one.candidates for one in theirs.values()]
+            )
+            send(self.growth.task, partner, f"round/{self.number}/choice/{level}", message)
+        sides = {node: self._split(level, node, one.candidates[0]) for node, one in best.items() if one.party == me}
+        for partner in self.growth.partners:
+            theirs = {node: one for node, one in best.items() if one.party == partner}
+            sides |= self._receive_sides(partner, level, theirs)
+        return sides
+
+    def _receive_sides(self, partner: str, level: int, theirs: dict[Node, Best]) -> dict[Node, NDArray[np.bool_]]:
+        topic, people = f"round/{self.number}/sides/{level}", self.growth.plan.people
+        message = receive(self.growth.task, partner, topic, Sides)
+        require_shape(partner, topic, message.left, (len(theirs), bytes_of(people)))
+        sides = dict(zip(theirs, from_bits(message.left, people), strict=True))
+        for node, left in sides.items():
+            self._verify(partner, node, theirs[node], left)
+        return sides
+
+    def _verify(self, partner: str, node: Node, best: Best, left: NDArray[np.bool_]) -> None:
+        """See that the people named are those whose sum was sent."""
+        tree, number = node
+        if (left & ~self.partition.members(tree, number)).any():
+            raise ProtocolError(f"{partner!r} sent people to the left who are not in the node.")
+        people = left & self.partition.training[tree]
+        found = [*(int(part[tree, people].sum()) for part in self.integers), int(people.sum())]
+        sums = self.offers[node][partner].sums
+        if not any([int(sums.gradient[c]), int(sums.hessian[c]), int(sums.count[c])] == found for c in best.candidates):
+            raise ProtocolError(
+                f"{partner!r} sent people to the left whose gradients do not add up to the sum it sent before.",
+                cure=f"Check that {partner!r} runs the same version and aligned the same people.",
+            )
+
+    def _split(self, level: int, at: Node, candidate: int) -> NDArray[np.bool_]:
+        """Note an own split."""
+        (tree, node), own = at, self.growth.own
+        members = self.partition.members(tree, node)
+        number = self.number * self.growth.plan.trees + tree
+        split, left = own.split(candidate, members, number, (level, node), self.growth.plan.depth)
+        self.growth.splits.append(split)
+        return left
+
+
+def _exact_sums(
+    places: NDArray[np.int64], values: NDArray[np.int64] | None, repeats: int, bins: int
+) -> NDArray[np.int64]:
+    """Integer sums by bin, or counts; exact, since float64 holds every integer below 2^53."""
+    if values is None:
+        return np.bincount(places, minlength=bins)
+    weights = np.repeat(values.astype(np.float64), repeats)
+    return np.bincount(places, weights=weights, minlength=bins).astype(np.int64)
