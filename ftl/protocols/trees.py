@@ -76,6 +76,13 @@ class Reach:
                 reached &= table.words[table.rows(values[:, column])]
         return reached
 
+    def of(self, trees: NDArray[np.int64], columns: frozenset[int]) -> "Reach":
+        """The same for some trees only, as far as some columns say; tree i is the i-th of `trees`."""
+        part = Reach((), 0, len(trees))
+        chosen = columns & self._tables.keys()
+        part._tables = {j: _Table(self._tables[j].points, self._tables[j].words[:, trees]) for j in chosen}
+        return part
+
     def trees_using(self, columns: frozenset[int]) -> NDArray[np.int64]:
         """int64: numbers of the trees that split on one of `columns`, ascending."""
         used = frozenset[int]().union(*(self._users[column] for column in columns if column in self._users))
@@ -147,12 +154,60 @@ class CompiledEnsemble:
             [self._chunk(values[start : start + CHUNK]) for start in range(0, max(len(values), 1), CHUNK)]
         )
 
+    def vary(self, columns: frozenset[int], levels: NDArray[np.float64]) -> "Variation":
+        """Prepare for the question what the log-odds would be if some columns had other values."""
+        return Variation(self.reach, self._values, columns, levels)
+
     def _chunk(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
         steps = np.empty((len(values), self.reach.trees + 1))
         steps[:, 0] = self.baseline
         numbers = lowest_leaf(self.reach.leaves(values))
         steps[:, 1:] = self._values[np.arange(self.reach.trees), numbers]
         return np.asarray(np.cumsum(steps, axis=1)[:, -1])
+
+
+class Variation:
+    """Log-odds if some columns had other values; only the trees that use them are walked again.
+
+    Args:
+        reach: of the ensemble.
+        leaf_values: float64, shape (trees, leaves).
+        columns: those that take other values.
+        levels: float64, shape (k, columns): the other values, one set after the other.
+    """
+
+    def __init__(
+        self,
+        reach: Reach,
+        leaf_values: NDArray[np.float64],
+        columns: frozenset[int],
+        levels: NDArray[np.float64],
+    ) -> None:
+        trees = reach.trees_using(columns)
+        self._others = reach.of(trees, frozenset(range(levels.shape[1])) - columns)
+        self._own = reach.of(trees, columns)
+        self._free = self._own.leaves(levels)
+        self._places = np.arange(len(trees)) * leaf_values.shape[1]
+        self._table = np.ascontiguousarray(leaf_values[trees]).ravel()
+
+    def log_odds(self, values: NDArray[np.float64], now: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Float64, shape (k, m).
+
+        Args:
+            values: float64, shape (m, columns); NaN is missing.
+            now: float64, shape (m,): the ensemble's log-odds of them.
+        """
+        found = np.empty((len(self._free), len(values)))
+        for start in range(0, len(values), CHUNK):
+            rows = slice(start, start + CHUNK)
+            others = self._others.leaves(values[rows])
+            rest = now[rows] - self._total(others & self._own.leaves(values[rows]))
+            for level, allowed in enumerate(self._free):
+                found[level, rows] = rest + self._total(others & allowed)
+        return found
+
+    def _total(self, leaves: NDArray[np.uint64]) -> NDArray[np.float64]:
+        return np.asarray(self._table[self._places + lowest_leaf(leaves)].sum(axis=1))
 
 
 def lowest_leaf(leaves: NDArray[np.uint64]) -> NDArray[np.int64]:

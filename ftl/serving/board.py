@@ -11,7 +11,7 @@ from ftl.serving.wire import Layout
 
 MOST_BYTES = 1 << 30
 """Of one board; a larger population is computed whenever it is asked for."""
-PEOPLE_AT_ONCE = 256
+PEOPLE_AT_ONCE = 64
 """Filled in between two requests, so that nobody waits long."""
 
 Compute = Callable[[NDArray[np.int64]], SubScores]

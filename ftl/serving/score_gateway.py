@@ -32,6 +32,9 @@ log = logging.getLogger(__name__)
 WARM_SECONDS = 5.0
 """For the parties to load a new version's parts; the old version answers meanwhile."""
 
+BILL_SECONDS = 0.05
+"""Between two writes of what was metered."""
+
 PAGE_POLICY = (
     b"default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; base-uri 'none'; "
     b"form-action 'self'; frame-ancestors 'none'"
@@ -79,6 +82,7 @@ class Gateway:
         self._meter = Meter(folder.coordinator / "serving" / "metering", metering_key(folder), clock)
         self._source = ChampionSource(folder)
         self._live: Live | None = None
+        self._process, self._requests = secrets.token_hex(4), 0
 
     def app(self) -> App:
         """The ASGI application."""
@@ -90,7 +94,7 @@ class Gateway:
             ("GET", "/openapi.json"): self._openapi,
             ("GET", "/docs"): self._docs,
         }
-        background = [lambda: self._source.follow(self._poll), self._watch]
+        background = [lambda: self._source.follow(self._poll), self._watch, self._bill]
         return App(routes, start=self._start, background=background, stop=self._close)
 
     async def _start(self) -> None:
@@ -108,9 +112,16 @@ class Gateway:
         while True:
             try:
                 await self._renew()
+                if self._live and self._live.scorer.cold:
+                    await self._live.scorer.warm(WARM_SECONDS)
             except FtlError as error:
                 log.warning("serving.renewal failed", extra={"reason": error.message})
             await asyncio.sleep(min(0.2, self._poll))
+
+    async def _bill(self) -> None:
+        while True:
+            await asyncio.sleep(BILL_SECONDS)
+            self._meter.flush()
 
     async def _renew(self) -> None:
         champion, addresses = self._source.current, read_endpoints(self._folder)
@@ -130,7 +141,7 @@ class Gateway:
         self._live = Live(champion, addresses, scorer, reader, model, description)
 
     async def _scores(self, request: Request) -> Response:
-        started, trace = time.perf_counter(), secrets.token_hex(8)
+        started, trace = time.perf_counter(), self._trace_id()
         refused = self._refused(request, trace)
         if refused:
             return refused
@@ -144,10 +155,15 @@ class Gateway:
                     f"{live.champion.bundle.active} does not know the applicant.", cure="Check the identifiers."
                 )
         except FtlError as error:
-            log.info("serving.score refused", extra={"trace_id": trace, "code": error.code})
+            log.debug("serving.score refused", extra={"trace_id": trace, "code": error.code})
             return problem_of(error, trace)
         self._record(live, pseudonym, answer)
         return self._answer(live, answer, trace, started)
+
+    def _trace_id(self) -> str:
+        """Names one request; the first half is the process's own."""
+        self._requests += 1
+        return f"{self._process}{self._requests & 0xFFFFFFFF:08x}"
 
     def _answer(self, live: Live, answer: Answer, trace: str, started: float) -> Response:
         milliseconds = (time.perf_counter() - started) * 1000

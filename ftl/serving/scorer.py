@@ -182,10 +182,15 @@ class Scorer:
         scores = {party: one for party, one in said.items() if isinstance(one, SubScores)}
         return self._answers(scores, failures, milliseconds)
 
+    @property
+    def cold(self) -> list[str]:
+        """Parties that have not answered about this version yet."""
+        return [party for party, said_by in self._said_by.items() if not said_by.known]
+
     async def warm(self, seconds: float) -> None:
         """Let the parties load their parts and open a connection to each, so that no applicant waits for it.
 
-        A party that does not answer is left for later.
+        A party that does not answer is left for later; see :attr:`cold`.
 
         Args:
             seconds: at most.
@@ -196,7 +201,7 @@ class Scorer:
                 async with asyncio.timeout(seconds):
                     await self._ask(party, [], [])
 
-        await asyncio.gather(*(knock(party) for party in self.needed))
+        await asyncio.gather(*(knock(party) for party in self.cold))
 
     async def _said(
         self, party: str, pseudonyms: Sequence[bytes], fields: list[Fields], milliseconds: dict[str, float]

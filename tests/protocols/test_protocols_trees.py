@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.ensemble import HistGradientBoostingClassifier
 
-from ftl.protocols.base import export
+from ftl.protocols.base import export, fit_base
 from ftl.protocols.trees import Ensemble, Reach, Split, lowest_leaf, probability
 
 
@@ -77,3 +77,20 @@ def test_probability_grows_with_log_odds_and_never_overflows(log_odds: list[floa
     assert (chance >= 0).all()
     assert (chance <= 1).all()
     assert np.allclose(chance + probability(-ordered), 1)
+
+
+def test_values_that_vary_in_some_columns_give_what_whole_rows_with_them_give() -> None:
+    generator = np.random.default_rng(5)
+    values = generator.normal(size=(300, 4))
+    values[:, 3] = generator.integers(0, 3, 300)
+    values[generator.random(values.shape) < 0.1] = np.nan
+    label = (np.nan_to_num(values[:, 0]) + np.nan_to_num(values[:, 3]) > 1).astype(float)
+    base = fit_base(values, label, np.array([False, False, False, True]), 0)
+    compiled = base.ensemble.compile(4)
+    levels = np.array([[0.3, -1.0, np.nan, 1.0], [-2.0, 0.0, 0.5, 2.0]])
+    for columns in (frozenset({0}), frozenset({1, 3}), frozenset({0, 1, 2, 3}), frozenset()):
+        found = compiled.vary(columns, levels).log_odds(values, compiled.log_odds(values))
+        for level, row in zip(levels, found, strict=True):
+            whole = values.copy()
+            whole[:, sorted(columns)] = level[sorted(columns)]
+            assert np.allclose(row, compiled.log_odds(whole), atol=1e-12)

@@ -241,13 +241,17 @@ def test_nothing_that_is_written_names_an_applicant(site: Site) -> None:
 
 
 def test_metering_counts_each_answer_and_hides_the_pseudonym(site: Site) -> None:
-    files = list((site.folder.coordinator / "serving" / "metering").glob("*.jsonl"))
-    before = sum(len(path.read_bytes().splitlines()) for path in files)
+    def metered() -> list[bytes]:
+        time.sleep(0.5)  # lines are gathered for some milliseconds
+        files = (site.folder.coordinator / "serving" / "metering").glob("*.jsonl")
+        return [line for path in files for line in path.read_bytes().splitlines()]
+
+    before = len(metered())
     for _ in range(3):
         site.score(identifiers(8))
     site.score(identifiers(999_999))
-    lines = [line for path in files for line in path.read_bytes().splitlines()]
-    assert len(lines) - before == 3
+    lines = metered()
+    assert len(lines) == before + 3
     told = identifiers(8)
     known = pseudonym(scoring_key(site.folder), f"{told['id_number']}|{told['phone']}").hex()
     assert len({line[line.index(b"subject") :] for line in lines[-3:]}) == 1

@@ -95,7 +95,8 @@ class ActivePart:
         self._behind = behind
         self._base = record.base.compile(len(record.columns))
         self._reach = Reach(record.splits, len(record.columns) + 1, record.trees)
-        self._attainable = np.array(record.attainable, dtype=np.float64)
+        attainable = np.array(record.attainable, dtype=np.float64)
+        self._varied = {code: self._base.vary(columns, attainable) for code, columns in behind.items()}
         self._in_base = frozenset(split.column for split in record.base.splits)
 
     def sub_scores(self, values: NDArray[np.float64], *, reasons: bool = False) -> SubScores:
@@ -106,7 +107,7 @@ class ActivePart:
         leaves = self._reach.leaves(full)
         if not reasons:
             return SubScores(known, base, leaves)
-        attained = {code: self._attained(values, columns) for code, columns in self._behind.items()}
+        attained = {code: varied.log_odds(values, base) for code, varied in self._varied.items()}
         lost = {code: base - np.minimum(base, found.min(axis=0)) for code, found in attained.items()}
         relaxed = {}
         for code, found in attained.items():
@@ -114,13 +115,6 @@ class ActivePart:
             if len(masks[0]):
                 relaxed[code] = masks
         return SubScores(known, base, leaves, lost, relaxed)
-
-    def _attained(self, values: NDArray[np.float64], columns: frozenset[int]) -> NDArray[np.float64]:
-        """Base log-odds with `columns` at each attainable level, float64, shape (levels, m)."""
-        free, levels = sorted(columns), len(self._attainable)
-        varied = np.repeat(values[None], levels, axis=0)
-        varied[:, :, free] = self._attainable[:, None, free]
-        return self._base.log_odds(varied.reshape(-1, values.shape[1])).reshape(levels, len(values))
 
     def _relaxed(
         self, full: NDArray[np.float64], columns: frozenset[int], attained: NDArray[np.float64]
