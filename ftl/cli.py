@@ -191,6 +191,44 @@ def promote(
     print(_steps(directory, in_process=True).promote(version, reason, by))
 
 
+clients = typer.Typer(help="Who may ask the gateway: add, list and remove clients.", no_args_is_help=True)
+app.add_typer(clients, name="client")
+
+
+@clients.command("add", epilog="Example: ftl client add my-consortium shop --scope scores --per-second 50")
+def client_add(
+    directory: Dir,
+    name: Annotated[str, typer.Argument(help="Of the client.")],
+    scope: Annotated[list[str], typer.Option(help="A service it may use; may be repeated. All without.")] = NO_SETTINGS,
+    per_second: Annotated[float, typer.Option(min=0, help="Requests a second; 0 is without limit.")] = 0,
+    per_day: Annotated[int, typer.Option(min=0, help="Requests a day; 0 is without limit.")] = 0,
+) -> None:
+    """Register a client and print its secret, which is kept nowhere."""
+    from ftl.serving.clients import SCOPES, add_client
+
+    chosen = tuple(scope) or SCOPES
+    folder = consortium.load(directory)
+    print(add_client(folder, name, chosen, per_second=per_second, per_day=per_day))  # type: ignore[arg-type]
+
+
+@clients.command("list", epilog="Example: ftl client list my-consortium")
+def client_list(directory: Dir) -> None:
+    """Say who may use which services."""
+    from ftl.serving.clients import read_clients
+
+    for one in read_clients(consortium.load(directory)).values():
+        limits = f"{one.per_second:g} a second" if one.per_second else "any rate"
+        print(f"{one.id}: {' '.join(one.scopes)}; {limits}; {one.per_day or 'any number'} a day")
+
+
+@clients.command("remove", epilog="Example: ftl client remove my-consortium shop")
+def client_remove(directory: Dir, name: Annotated[str, typer.Argument(help="Of the client.")]) -> None:
+    """Take a client's access away, with all its tokens."""
+    from ftl.serving.clients import remove_client
+
+    remove_client(consortium.load(directory), name)
+
+
 @app.command(epilog="Example: ftl drift my-consortium --party bank")
 def drift(
     directory: Dir,

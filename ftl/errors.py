@@ -22,6 +22,10 @@
     · InvalidRequest     what a caller sent cannot be answered; names the field
     · ApplicantUnknown   no party that must know the applicant does
     · PartyUnavailable   a party's score server did not answer; a retry can help
+    · NotAuthorised      a caller's token or client secret is missing, wrong or has expired
+    · NotAllowed         a client asked for a service that it has not been granted
+    · TooManyRequests    a client is over its rate or quota; a retry can help
+    · Replayed           a request was sent before under the same idempotency key
   * ServiceError         a service of the deployment cannot be started or stopped
 
 Every error says what happened (``message``), what to do next (``cure``) and whether trying the same thing again can
@@ -199,6 +203,31 @@ class PartyUnavailable(ScoringError):
 
     code = "party_unavailable"
     transient = True
+
+
+class NotAuthorised(ScoringError):
+    """A caller's token or client secret is missing, wrong or has expired."""
+
+    code = "unauthorised"
+
+
+class NotAllowed(ScoringError):
+    """A client asked for a service that it has not been granted."""
+
+    code = "forbidden"
+
+
+class TooManyRequests(ScoringError):
+    """A client is over its rate or its daily quota."""
+
+    code = "too_many_requests"
+    transient = True
+
+
+class Replayed(ScoringError):
+    """A request was sent before under the same idempotency key."""
+
+    code = "replayed"
 
 
 class ServiceError(FtlError):

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 
 import numpy as np
 from numpy.typing import NDArray
@@ -70,6 +71,12 @@ class ClearCipher:
         if len(values) != length:
             raise CipherError(f"{len(values)} ciphertexts where {length} were due.")
         return Ciphertexts(values, length)
+
+    def ahead(self, count: int) -> None:
+        pass
+
+    def idle(self) -> AbstractContextManager[None]:
+        return nullcontext()
 
     def decrypt(self, ciphertexts: Ciphertexts, bits: int, compressed: int | None = None) -> Plaintexts:
         width = bits if compressed is None else slots(self.capacity, bits) * bits

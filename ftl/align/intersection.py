@@ -1,28 +1,32 @@
-"""The alignment as one program per party; any number of passive parties, each paired with the active one.
+"""The alignment as one program per party, for any number of parties.
 
 What each party learns is in ``docs/privacy/alignment.md``.
 """
 
-import hashlib
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import reduce
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ftl.align.pair import BATCH, Pair
+from ftl.align.identifiers import Identifiers, Rows
+from ftl.align.lists import match_lists
+from ftl.align.opening import open_run
+from ftl.align.post import Post
+from ftl.align.secret_order import find_order
+from ftl.align.settings import AlignmentSettings
+from ftl.align.store import Store
 from ftl.channel import Channel
-from ftl.crypto import Points, as_keys
 from ftl.errors import AlignmentError
 
 log = logging.getLogger(__name__)
 
-Rows = NDArray[np.int64]
 Report = Callable[[int, int], None]
+Texts = Iterable[str | None]
 
 
 @dataclass(frozen=True)
@@ -31,149 +35,94 @@ class Alignment:
 
     Attributes:
         rows: int64, shape (m,): own rows of the m people whom *all* parties know; position i is the same person at
-            every party. Empty when there are none. The order is a hash of the identifiers: it repeats from run to
-            run and tells nothing of anyone's table.
-        people: how many people each peer of this party has: every passive party's at the active one, the active
-            party's at a passive one.
+            every party. Empty when there are none, and at a party that may not learn them. People found by the first
+            list of identifiers come first; within a list the order is a hash of the identifiers: it repeats from run to
+            run and tells nothing of anyone's table. With the result ``order``: shape (u,), one for each person that at
+            least one party knows, in an order drawn for this run, -1 where this party does not know the person.
+        people: how many people each peer shows, as far as this party may know: every peer at the active party; at a
+            passive one the active party, and the peers whom it asked. Of the first list of identifiers.
+        found_by: int8, shape like `rows`: number of the list of identifiers that found the person, 0 for the first.
     """
 
     rows: Rows
     people: dict[str, int]
+    found_by: NDArray[np.int8]
 
 
 def align(
     channel: Channel,
     active: str,
-    ids: Sequence[str],
+    ids: Texts,
     *,
     timeout: float,
     report: Report | None = None,
     threads: int | None = None,
+    alternatives: Sequence[Texts] = (),
+    settings: AlignmentSettings | None = None,
+    state: Path | None = None,
 ) -> Alignment:
     """Find the people all parties know; every party calls this at the same time.
 
     Args:
         channel: all its peers take part.
-        active: name of the party that intersects; this one or one of the peers.
-        ids: this party's identifiers, each once. They never leave.
+        active: name of the party that takes the result where only one does, and the lengths of all lists; this one or
+            one of the peers.
+        ids: this party's identifiers, each once; None for a person without. They never leave.
         timeout: seconds to wait for any one message.
         report: called with the rounds done and the rounds expected; a round is a batch of each party. None for nobody.
         threads: for the curve; None for one per core this process may use.
+        alternatives: further lists by which to find people whom the lists before did not, in falling precedence, in
+            the same order at all parties (``ids`` the id number, then the phone). Each names everybody at most once.
+        settings: who learns the result, and padding; None for the defaults.
+        state: folder of this party to keep the run in. When the connection is lost, all parties call this again with
+            the same folders and lists, over channels without messages of before: nothing that has crossed crosses
+            again. It is removed at the end. None to start anew each time.
 
     Raises:
         AlignmentError: an identifier occurs twice here, or a peer broke the protocol (named).
         ProtocolError: a peer sent what is no message of the protocol.
         ChannelTimeout: a peer did not answer.
     """
-    _require_unique(channel.me, ids)
+    settings = settings or AlignmentSettings()
+    lists = _lists(channel.me, ids, alternatives, settings)
+    _require_possible(channel, active, lists, settings)
+    store = Store(state)
+    with ThreadPoolExecutor(threads or len(os.sched_getaffinity(0)), "align") as pool:
+        run = open_run(Post(channel, timeout), active, lists, settings, pool, store)
+        if settings.result == "order":
+            rows, people = find_order(run, lists[0], report)
+            found_by = np.zeros(len(rows), dtype=np.int8)
+        else:
+            rows, found_by, people = match_lists(run, lists, report)
+    store.clear()
+    log.info("align.finished", extra={"party": channel.me, "rows": len(lists[0]), "shared": len(rows)})
+    return Alignment(rows, people, found_by)
+
+
+def _lists(party: str, ids: Texts, alternatives: Sequence[Texts], settings: AlignmentSettings) -> list[Identifiers]:
+    lists = [Identifiers.of(party, texts) for texts in (ids, *alternatives)]
+    for number, some in enumerate(lists):
+        some.require_unique("an identifier" if number == 0 else f"an identifier of list {number + 1}")
+        if len(some) != len(lists[0]):
+            raise AlignmentError(f"{party}: list {number + 1} has {len(some)} rows, the first one {len(lists[0])}.")
+        if settings.padded(len(some)) < len(some):
+            raise AlignmentError(
+                f"{party} has {len(some)} people and cannot show {settings.pad} of them.",
+                cure="Set 'pad' to more people than the party has, or to 'power_of_two'.",
+            )
+    return lists
+
+
+def _require_possible(channel: Channel, active: str, lists: Sequence[Identifiers], settings: AlignmentSettings) -> None:
     if active not in (channel.me, *channel.peers):
         raise AlignmentError(f"{active!r}, named as the active party, takes no part in this run.")
-    with ThreadPoolExecutor(threads or len(os.sched_getaffinity(0)), "align") as pool:
-        if active == channel.me:
-            pairs = [Pair(channel, peer, ids, timeout, pool) for peer in channel.peers]
-            return _active(channel.me, ids, pairs, report)
-        return _passive(Pair(channel, active, ids, timeout, pool), report)
-
-
-def _passive(pair: Pair, report: Report | None) -> Alignment:
-    pair.open()
-    pair.greet(active=False)
-    received = []
-    rounds = _rounds(len(pair.ids), pair.people)
-    for number in range(rounds):
-        first = number * BATCH
-        if first < len(pair.ids):
-            pair.send_own(first)
-        if first < pair.people:
-            points, doubled = pair.receive_theirs(first)
-            pair.send_back(first, doubled)
-            received.append(points)
-        if report:
-            report(number + 1, rounds)
-    pair.require_different(_together(received), "points of its people")
-    return Alignment(pair.receive_shared(), {pair.peer: pair.people})
-
-
-def _active(me: str, ids: Sequence[str], pairs: list[Pair], report: Report | None) -> Alignment:
-    for pair in pairs:
-        pair.open()
-    for pair in pairs:
-        pair.greet(active=True)
-    sides = [_ActiveSide(pair) for pair in pairs]
-    rounds = max((side.rounds for side in sides), default=0)
-    for number in range(rounds):
-        for side in sides:
-            side.round(number)
-        if report:
-            report(number + 1, rounds)
-    matches = [side.matches() for side in sides]
-    rows = _common_order(ids, reduce(np.intersect1d, [mine for mine, _ in matches], np.arange(len(ids))))
-    for pair, (mine, theirs) in zip(pairs, matches, strict=True):
-        position = np.full(len(ids), -1, dtype=np.int64)
-        position[mine] = theirs
-        pair.send_shared(position[rows])
-    people = {pair.peer: pair.people for pair in pairs}
-    log.info("align.finished", extra={"party": me, "rows": len(ids), "people": people, "shared": len(rows)})
-    return Alignment(rows, people)
-
-
-class _ActiveSide:
-    """The active party's end of one pair, a round at a time so that several pairs go on together."""
-
-    def __init__(self, pair: Pair) -> None:
-        self.pair = pair
-        self.rounds = _rounds(len(pair.ids), pair.people)
-        self._own: list[Points] = []
-        self._theirs: list[Points] = []
-        self._received: list[Points] = []
-
-    def round(self, number: int) -> None:
-        """Exchange one batch each way, and take back the one sent a round ago: its answer had time to come."""
-        if number >= self.rounds:
-            return
-        first = number * BATCH
-        if first < len(self.pair.ids):
-            self.pair.send_own(first)
-        if first < self.pair.people:
-            points, doubled = self.pair.receive_theirs(first)
-            self._received.append(points)
-            self._theirs.append(doubled)
-        self._take_back(first - BATCH)
-
-    def matches(self) -> tuple[Rows, Rows]:
-        """Own rows of the people whom this peer knows too, and their positions in the peer's shuffled order."""
-        self._take_back((self.rounds - 1) * BATCH)
-        self.pair.require_different(_together(self._received), "points of its people")
-        own = _together(self._own)
-        self.pair.require_different(own, "points it was asked to multiply")
-        _, mine, theirs = np.intersect1d(
-            as_keys(own), as_keys(_together(self._theirs)), assume_unique=True, return_indices=True
-        )
-        return self.pair.order[mine], theirs.astype(np.int64)
-
-    def _take_back(self, first: int) -> None:
-        if 0 <= first < len(self.pair.ids):
-            self._own.append(self.pair.receive_back(first))
-
-
-def _rounds(own: int, theirs: int) -> int:
-    return -(-max(own, theirs) // BATCH)
-
-
-def _together(batches: list[Points]) -> Points:
-    return np.concatenate([np.empty((0, 32), dtype=np.uint8), *batches])
-
-
-def _common_order(ids: Sequence[str], rows: Rows) -> Rows:
-    """Rows by a hash of their identifiers: every party could compute it from what it knows, so it tells nothing."""
-    digests = [hashlib.sha256(b"ftl/align/order/1" + ids[row].encode()).digest() for row in rows]
-    return rows[np.array(sorted(range(len(rows)), key=digests.__getitem__), dtype=np.int64)]
-
-
-def _require_unique(party: str, ids: Sequence[str]) -> None:
-    repeated = len(ids) - len(set(ids))
-    if repeated:
+    if settings.result == "order" and (len(channel.peers) != 1 or len(lists) > 1):
         raise AlignmentError(
-            f"{party}: {repeated} of {len(ids)} rows have an identifier that another row has too.",
-            cure="Choose identifier columns that name a person once, or keep one row per person in the mapping.",
+            f"A secret order is for two parties with one list each, not {len(channel.peers) + 1} with {len(lists)}.",
+            cure="Choose the result 'both' or 'one'.",
+        )
+    if settings.result == "one" and len(channel.peers) > 1 and len(lists) > 1:
+        raise AlignmentError(
+            "One party alone cannot learn people found by several lists of identifiers at more than two parties.",
+            cure="Choose the result 'both', or one list.",
         )

@@ -5,7 +5,7 @@ from typing import Any
 
 from ftl.consortium.feature_checks import contradictory_features, contradictory_holdout
 from ftl.consortium.problem import Finding, Path
-from ftl.consortium.values import columns, each_known, mapping, names, repeated, table_of, unknown
+from ftl.consortium.values import columns, each_known, identifying, mapping, names, repeated, table_of, unknown
 
 _CURSOR_TYPES = ("int64", "float64", "date", "timestamp")
 _PORTS = ("federation_port", "admin_port", "airflow_port", "mlflow_port", "gateway_port")
@@ -18,13 +18,14 @@ def contradictions(values: Any) -> Iterator[Finding]:
     yield from _homes(values)
     yield from _identifier_types(values)
     yield from repeated(("identifiers",), names(values, "identifiers"))
+    yield from _otherwise(values)
     for name, party in mapping(values, "parties").items():
         path: Path = ("parties", name)
         for table_name, table in mapping(party, "tables").items():
             yield from _table((*path, "tables", table_name), table, mapping(party, "sources"))
         for source_name, source in mapping(party, "sources").items():
             yield from _source((*path, "sources", source_name), source)
-        yield from contradictory_features(path, party, names(values, "identifiers"))
+        yield from contradictory_features(path, party, identifying(values))
     yield from contradictory_holdout(values)
 
 
@@ -70,7 +71,7 @@ def _clashes(places: Iterable[tuple[Path, str | int]], said: str, expected: str)
 
 def _identifier_types(values: Any) -> Iterator[Finding]:
     """Identifiers are compared as text across parties, so 7 and "7" and 7.0 must not meet."""
-    for identifier in names(values, "identifiers"):
+    for identifier in identifying(values):
         first: tuple[str, str] | None = None
         for name, party in mapping(values, "parties").items():
             table = table_of(party)
@@ -83,6 +84,19 @@ def _identifier_types(values: Any) -> Iterator[Finding]:
                 yield Finding(path, f"an identifier of type {declared} is not comparable", "string or int64")
             elif declared != first[1]:
                 yield Finding(path, f"{identifier!r} is {declared} here and {first[1]} at {first[0]!r}", "one type")
+
+
+def _otherwise(values: Any) -> Iterator[Finding]:
+    """Every list of identifiers finds people by other columns, each named once."""
+    listed = mapping(values, "alignment").get("otherwise")
+    seen = [sorted(names(values, "identifiers"))]
+    for place, some in enumerate(listed if isinstance(listed, list) else []):
+        path: Path = ("alignment", "otherwise", place)
+        given = sorted(names({"some": some}, "some"))
+        yield from repeated(path, names({"some": some}, "some"))
+        if given and given in seen:
+            yield Finding(path, "these columns already identify people above", "other columns")
+        seen.append(given)
 
 
 def _source(path: Path, source: Any) -> Iterator[Finding]:

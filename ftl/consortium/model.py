@@ -116,8 +116,14 @@ class Label(Settings):
 
     column: Name
     """Lake column of the features' table."""
+    kind: Literal["binary", "number", "classes"] = "binary"
+    """Bad or good, a number such as income, or one of several classes."""
     positive: Scalar = 1
-    """The value that means *default* (bad). Compared after mapping."""
+    """The value that means *default* (bad), of kind `binary`. Compared after mapping."""
+    classes: tuple[Scalar, ...] = ()
+    """The classes in their order, of kind `classes`; those found, sorted, when empty. Compared after mapping."""
+    weight: Name | None = None
+    """Lake column that says how much a labelled row counts, above 0; each counts 1 without."""
 
 
 class Reason(Settings):
@@ -138,6 +144,8 @@ class Features(Settings):
     """Mapped or derived columns; never an identifier, the label, the cursor or the holdout column."""
     categorical: tuple[Name, ...] = ()
     """Columns whose numbers are codes. String and bool columns are always categorical."""
+    monotone: dict[Name, Literal["rising", "falling"]] = {}
+    """Column to the only direction in which the answer may go when its value grows; not of categorical columns."""
     protected: tuple[Name, ...] = ()
     """Never named as a reason."""
     reasons: dict[Name, Reason] = {}
@@ -195,6 +203,18 @@ class Holdout(Settings):
     """Used when no column is named."""
 
 
+class Alignment(Settings):
+    """How the people are found whom all parties know."""
+
+    otherwise: tuple[Annotated[tuple[Name, ...], Field(min_length=1)], ...] = ()
+    """Further identifiers in falling precedence, for people whom those before did not find; each one or more columns.
+    """
+    result: Literal["both", "one"] = "both"
+    """`both`: every party learns who is shared. `one`: only the active party does; such a run only counts."""
+    pad: Literal["none", "power_of_two"] | Annotated[int, Field(ge=1, le=1 << 31)] = "none"
+    """How many people a party shows to have: as many as it has, the next power of two, or this number."""
+
+
 class Training(Settings):
     """What `ftl run` trains when nothing else is asked."""
 
@@ -245,6 +265,8 @@ class Consortium(Settings):
     """Of the consortium."""
     identifiers: tuple[Name, ...] = Field(min_length=1)
     """Lake columns that together identify a person; every party maps them, normalised alike."""
+    alignment: Alignment = Alignment()
+    """How shared people are found."""
     coordinator: Coordinator = Coordinator()
     """The neutral site."""
     parties: dict[Name, Party]

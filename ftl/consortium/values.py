@@ -25,6 +25,14 @@ def names(values: Any, key: str) -> list[str]:
     return [item for item in listed if isinstance(item, str)] if isinstance(listed, list) else []
 
 
+def identifying(values: Any) -> list[str]:
+    """All columns by which people are found: the identifiers, then those of ``alignment.otherwise``, each once."""
+    otherwise = mapping(values, "alignment").get("otherwise")
+    lists = otherwise if isinstance(otherwise, list) else []
+    further = (name for some in lists for name in names({"some": some}, "some"))
+    return list(dict.fromkeys([*names(values, "identifiers"), *further]))
+
+
 def columns(table: Any) -> dict[str, str]:
     """Columns of a lake table with their declared types; a derived column's type is not declared and empty here."""
     declared = {name: str(mapping(column).get("type", "")) for name, column in mapping(table, "columns").items()}

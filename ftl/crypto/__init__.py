@@ -11,19 +11,36 @@ from ftl.crypto.cipher import (
     expand,
     slots,
 )
-from ftl.crypto.curve import POINT_BYTES, Points, as_keys, check_points, hash_to_points, multiply, random_scalar
+from ftl.crypto.curve import (
+    POINT_BYTES,
+    Digests,
+    Points,
+    as_keys,
+    check_points,
+    digests,
+    hash_to_points,
+    multiply,
+    random_factors,
+    random_pair,
+    random_scalar,
+    spread,
+)
 from ftl.crypto.heu_cipher import HeuScheme
 from ftl.crypto.keystore import KeyStore
+from ftl.crypto.ou_cipher import OuScheme
 from ftl.crypto.packing import Packing, Plaintexts, Sums
 from ftl.crypto.pseudonym import pseudonym, pseudonyms
+from ftl.crypto.schemes import scheme_of
 
 __all__ = [
     "POINT_BYTES",
     "AdditiveScheme",
     "Certificate",
     "Ciphertexts",
+    "Digests",
     "HeuScheme",
     "KeyStore",
+    "OuScheme",
     "Packing",
     "Plaintexts",
     "Points",
@@ -35,12 +52,17 @@ __all__ = [
     "check_points",
     "compressed_length",
     "create_authority",
+    "digests",
     "expand",
     "hash_to_points",
     "issue",
     "multiply",
     "pseudonym",
     "pseudonyms",
+    "random_factors",
+    "random_pair",
     "random_scalar",
+    "scheme_of",
     "slots",
+    "spread",
 ]

@@ -1,6 +1,7 @@
 """The cipher seam: keys, encrypt, add, sum by bucket, decrypt. Additively homomorphic, over non-negative integers."""
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -138,6 +139,14 @@ class PublicCipher(Protocol):
 
 class SecretCipher(PublicCipher, Protocol):
     """What the key holder may do; the secret key has no bytes and so never leaves the process."""
+
+    def ahead(self, count: int) -> None:
+        """Wish that the randomness of the next `count` encryptions is drawn while :meth:`idle`. Returns at once."""
+        ...
+
+    def idle(self) -> AbstractContextManager[None]:
+        """Work ahead as long as the block lasts: the caller waits for others."""
+        ...
 
     def decrypt(self, ciphertexts: Ciphertexts, bits: int, compressed: int | None = None) -> Plaintexts:
         """Plaintexts below 2^bits; anything wider is refused, because answers to it would give the key away.

@@ -1,4 +1,4 @@
-"""Okamoto–Uchiyama (default) and Paillier by sf-heu, behind the cipher seam.
+"""Okamoto–Uchiyama and Paillier by sf-heu, behind the cipher seam; :mod:`ftl.crypto.ou_cipher` is a faster former.
 
 What they are believed to be worth. Both hide plaintexts from everybody who holds only the public key.
 
@@ -46,6 +46,9 @@ LEAST_BITS = 2048
 MOST_BITS = 8192
 
 _STDOUT = threading.Lock()
+
+_TEXT_HEADS = {0xD9: 1, 0xDA: 2}
+"""MessagePack's marks of texts too long for the mark itself to hold the length: bytes of the length that follows."""
 
 
 @dataclass(frozen=True)
@@ -220,6 +223,19 @@ class HeuSecretCipher(HeuPublicCipher):
         super().__init__(kit)
         self._decryptor = kit.decryptor()
 
+    def ahead(self, count: int) -> None:
+        """Nothing: sf-heu draws randomness as it encrypts."""
+
+    @contextmanager
+    def idle(self) -> Iterator[None]:
+        """Nothing is done meanwhile."""
+        yield
+
+    def secret(self) -> bytes:
+        """The secret key, for a cipher of the same scheme in this process; never to be sent or kept."""
+        key: bytes = self._kit.secret_key().serialize()
+        return key
+
     def decrypt(self, ciphertexts: Ciphertexts, bits: int, compressed: int | None = None) -> Plaintexts:
         """Plaintexts below 2^bits; see the seam. Takes 0.13 ms each for Okamoto–Uchiyama."""
         fit = slots(self.capacity, bits)
@@ -250,13 +266,26 @@ def _wide_encryptor(kit: Any) -> Any | None:
     return hnp.setup(phe.PublicKey.load_from(wide)).encryptor()
 
 
+def ou_public_numbers(public: bytes) -> tuple[int, int, int]:
+    """n, g and h of an Okamoto–Uchiyama public key, which hides a plaintext m as g^m h^r mod n."""
+    return _read_ou_key(public)[:3]
+
+
+def ou_secret_numbers(cipher: "HeuSecretCipher") -> tuple[int, int, int]:
+    """p, q and t of an Okamoto–Uchiyama key with n = p²q; t is the order of h modulo p²."""
+    return _read_ou_key(cipher.secret())[:3]
+
+
 def _read_ou_key(public: bytes) -> tuple[int, int, int, bytes]:
-    """n, G, H and what follows: MessagePack's array of four, whose numbers are texts of little-endian bytes."""
+    """The first three numbers (n, G, H or p, q, t) and what follows: MessagePack texts of little-endian bytes."""
     numbers, position = [], 1
     for _ in range(3):
-        length = int.from_bytes(public[position + 1 : position + 3], "big")
-        numbers.append(int.from_bytes(public[position + 3 : position + 3 + length], "little"))
-        position += 3 + length
+        head = _TEXT_HEADS.get(public[position], 0)
+        counted = public[position + 1 : position + 1 + head]
+        length = int.from_bytes(counted, "big") if head else public[position] & 31
+        position += 1 + head
+        numbers.append(int.from_bytes(public[position : position + length], "little"))
+        position += length
     return numbers[0], numbers[1], numbers[2], public[position:]
 
 

@@ -1,19 +1,22 @@
 """A party's validated table becomes its frame: features, identifiers and, at the active party, label and holdout."""
 
 import difflib
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from ftl.errors import FeatureError
-from ftl.features.encoder import Encoder, texts
+from ftl.features.encoder import Encoder
 from ftl.features.frame import Frame
+from ftl.features.identifiers import first_names, read_identifiers
+from ftl.features.label import draw_holdout, read_label, read_weight
 
 if TYPE_CHECKING:  # scoring needs the encoder, but neither the lake nor the consortium's file
     from ftl.consortium import Node
+    from ftl.consortium.model import Features
 
 
 def build(node: "Node", seed: int) -> tuple[Frame, Encoder]:
@@ -26,88 +29,62 @@ def build(node: "Node", seed: int) -> tuple[Frame, Encoder]:
         seed: draws the holdout when no column says who belongs to it.
 
     Raises:
-        FeatureError: no rows, an unknown column, an identifier that is absent or not unique, or a label that is absent
-            or has one class.
+        FeatureError: no rows, an unknown column, an identifier that is absent or not unique, a label or a weight that
+            is absent or not of its kind, or a direction for a column of categories.
     """
     from ftl.quality import read_validated
 
-    features = node.party.features
+    features, lists = node.party.features, (node.consortium.identifiers, *node.consortium.alignment.otherwise)
     table = read_validated(node, features.table)
     source = f"party {node.name!r}, table {features.table!r}"
     if table.num_rows == 0:
         raise FeatureError(f"{source} has no validated rows.", cure="Collect and check the table first.")
-    _require_columns(source, table, (*node.consortium.identifiers, *features.columns))
-    ids = _identifiers(source, table, node.consortium.identifiers)
-    order = sorted(range(len(ids)), key=ids.__getitem__)
-    table, ids = table.take(pa.array(order)), tuple(ids[row] for row in order)
+    _require_columns(source, table, (*(column for some in lists for column in some), *features.columns))
+    found = read_identifiers(source, table, lists)
+    names = first_names(found)
+    order = sorted(range(len(names)), key=names.__getitem__)
+    table = table.take(pa.array(order))
     encoder = Encoder.fit(table, features.columns, features.categorical)
-    label = _label(source, node, table)
-    holdout = None if label is None else _holdout(source, node, table, label, seed)
-    frame = Frame(node.name, encoder.columns, encoder.transform(table), dict(encoder.categories), ids, label, holdout)
-    return frame, encoder
+    frame = Frame(
+        party=node.name,
+        columns=encoder.columns,
+        values=encoder.transform(table),
+        categories=dict(encoder.categories),
+        ids=tuple(names[row] for row in order),
+        monotone=_directions(source, features, encoder),
+        lists=tuple(tuple(ids[row] for row in order) for ids in found) if len(found) > 1 else (),
+    )
+    return (frame if node.party.role == "passive" else _labelled(source, node, table, frame, seed)), encoder
 
 
-def _identifiers(source: str, table: pa.Table, columns: tuple[str, ...]) -> tuple[str, ...]:
-    parts = [texts(table.column(column)) for column in columns]
-    absent = sum(part.null_count for part in parts)
-    if absent:
-        raise FeatureError(
-            f"{source}: {absent} rows have no value in an identifier column ({', '.join(columns)}).",
-            cure="Let the table's suite quarantine them.",
-        )
-    joined = parts[0] if len(parts) == 1 else pc.binary_join_element_wise(*parts, "|")
-    surplus = len(joined) - pc.count_distinct(joined).as_py()
-    if surplus:
-        raise FeatureError(
-            f"{source}: the identifier ({', '.join(columns)}) is not unique, {surplus} rows repeat one.",
-            cure="Keep one row per person: correct the source, or set the table's key to the identifier columns.",
-        )
-    return tuple(joined.to_pylist())
-
-
-def _label(source: str, node: "Node", table: pa.Table) -> NDArray[np.float64] | None:
-    declared = node.party.label
-    if node.party.role == "passive":
-        return None
+def _labelled(source: str, node: "Node", table: pa.Table, frame: Frame, seed: int) -> Frame:
+    """The active party's frame with what only it has."""
+    declared, holdout = node.party.label, node.consortium.training.holdout
     if declared is None:
         raise FeatureError(f"party {node.name!r} is active but has no label.", cure="Give it a `label` section.")
-    _require_columns(source, table, (declared.column,))
-    values = table.column(declared.column).combine_chunks()
-    positive = _is(values, declared.positive)
-    label = np.where(pc.is_null(values, nan_is_null=True).to_numpy(zero_copy_only=False), np.nan, positive)
-    known = label[~np.isnan(label)]
-    if not len(known):
-        raise FeatureError(f"{source}: no row has a label ({declared.column!r}).", cure="Check the mapping.")
-    if len(np.unique(known)) == 1:
-        found = ", ".join(sorted(str(v) for v in pc.unique(texts(values)).to_pylist() if v is not None)[:5])
+    _require_columns(source, table, tuple(filter(None, (declared.column, declared.weight, holdout.column))))
+    label, classes = read_label(source, table, declared)
+    return replace(
+        frame,
+        label=label,
+        holdout=draw_holdout(source, table, holdout, label, declared.kind, seed),
+        kind=declared.kind,
+        classes=classes,
+        weight=None if declared.weight is None else read_weight(source, table, declared.weight, label),
+    )
+
+
+def _directions(source: str, features: "Features", encoder: Encoder) -> NDArray[np.int8] | None:
+    """int8, shape (p,): 1 rising, -1 falling, 0 either; None where no direction is declared."""
+    coded = [column for column in features.monotone if column in encoder.categories]
+    if coded:
         raise FeatureError(
-            f"{source}: label {declared.column!r} has one class; found {found}, of which {declared.positive!r} is bad.",
-            cure="Correct `label.positive`, or collect people of both classes.",
+            f"{source}: {coded[0]!r} holds categories, in which the answer can neither rise nor fall.",
+            cure="Take it out of features.monotone, or give it numbers in the mapping.",
         )
-    return np.asarray(label, dtype=np.float64)
-
-
-def _holdout(source: str, node: "Node", table: pa.Table, label: NDArray[np.float64], seed: int) -> NDArray[np.bool_]:
-    """bool, shape (n,): as a column says, or a stratified draw from the labelled rows."""
-    declared = node.consortium.training.holdout
-    if declared.column is not None:
-        _require_columns(source, table, (declared.column,))
-        return _is(table.column(declared.column).combine_chunks(), declared.value)
-    generator = np.random.default_rng(seed)
-    chosen = np.zeros(len(label), dtype=bool)
-    for value in (0.0, 1.0):
-        rows = np.flatnonzero(label == value)
-        chosen[generator.permutation(rows)[: round(len(rows) * declared.fraction)]] = True
-    return chosen
-
-
-def _is(values: pa.Array, wanted: Any) -> NDArray[np.bool_]:
-    """bool, shape (n,): which values equal `wanted`, whatever type each has."""
-    if pa.types.is_boolean(values.type) and wanted in (0, 1):
-        wanted = bool(wanted)
-    text = texts(pa.array([wanted]))[0]
-    equal = pc.fill_null(pc.equal(texts(values), text), fill_value=False)
-    return np.asarray(equal.to_numpy(zero_copy_only=False), dtype=bool)
+    signs = {"rising": 1, "falling": -1}
+    given = [signs[features.monotone[column]] if column in features.monotone else 0 for column in encoder.columns]
+    return np.array(given, dtype=np.int8) if features.monotone else None
 
 
 def _require_columns(source: str, table: pa.Table, columns: tuple[str, ...]) -> None:

@@ -90,7 +90,7 @@ class Encoder(msgspec.Struct, frozen=True):
             array = values if isinstance(values, pa.Array | pa.ChunkedArray) else pa.array(values)
             if column in self.categories:
                 return _codes(texts(array), self.categories[column])
-            return _numbers(array)
+            return numbers(array)
         except (pa.ArrowException, TypeError, ValueError) as exc:
             kind = "a category" if column in self.categories else "a number"
             raise FeatureError(
@@ -128,16 +128,17 @@ def _codes(column: pa.Array, categories: tuple[str, ...]) -> NDArray[np.float64]
     return np.asarray(pc.cast(found, pa.float64()).to_numpy(zero_copy_only=False), dtype=np.float64)
 
 
-def _numbers(array: pa.Array | pa.ChunkedArray) -> NDArray[np.float64]:
+def numbers(array: pa.Array | pa.ChunkedArray) -> NDArray[np.float64]:
+    """float64, shape (n,), of a column of numbers, dates or times; what is null or infinite is NaN."""
     if isinstance(array, pa.ChunkedArray):
         array = array.combine_chunks()
     if pa.types.is_date(array.type):
         array = pc.cast(array, pa.date32()).cast(pa.int32())
     elif pa.types.is_timestamp(array.type):
         array = pc.divide(array.cast(pa.timestamp("us")).cast(pa.int64()).cast(pa.float64()), 1e6)
-    numbers = np.array(pc.cast(array, pa.float64()).to_numpy(zero_copy_only=False), dtype=np.float64)
-    numbers[np.isinf(numbers)] = np.nan
-    return numbers
+    known = np.array(pc.cast(array, pa.float64()).to_numpy(zero_copy_only=False), dtype=np.float64)
+    known[np.isinf(known)] = np.nan
+    return known
 
 
 def _require(names: Sequence[str], columns: Sequence[str]) -> None:

@@ -20,6 +20,9 @@ class Frame:
         values: float64, shape (n, p), C order. NaN is *missing*; a categorical column holds codes 0 … k-1.
         categories: column name to its k category texts, in code order; only categorical columns appear.
         ids: n identifier texts, the consortium's identifiers joined by ``"|"``. Never leaves the party.
+        lists: where people may be found by further identifiers, all lists in falling precedence, each of n texts, None
+            for a person without; empty where `ids` is the only one. A person without the first list's identifiers is
+            called by the number of the list that names it, a colon and that name in `ids`.
         label: float64, shape (n,), NaN where unknown; None at a passive party. Of kind ``binary``: 1 is *bad*; of kind
             ``classes``: number of the class.
         holdout: bool, shape (n,), rows kept for evaluation; None at a passive party.
@@ -40,6 +43,7 @@ class Frame:
     classes: tuple[str, ...] = ()
     weight: NDArray[np.float64] | None = None
     monotone: NDArray[np.int8] | None = None
+    lists: tuple[tuple[str | None, ...], ...] = ()
 
     @property
     def categorical(self) -> NDArray[np.bool_]:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ftl.errors import FederationError
-from ftl.federation.run import Curves, Evaluation
+from ftl.federation.run import METRICS, Curves, Evaluated, Evaluation
 
 RESAMPLES = 1000
 CHUNK = 64
@@ -19,7 +19,6 @@ CONFIDENCE = 0.95
 CLIP = 1e-9
 """Probabilities are kept this far from 0 and 1 before log-odds are taken."""
 ROC_GRID = np.linspace(0.0, 1.0, 101)
-METRICS = ("auc", "ks", "brier")
 
 Floats = NDArray[np.float64]
 Gain = dict[str, tuple[float, float, float]]
@@ -68,11 +67,30 @@ def compare(
     draws = _Draws(label, [baseline, probability]).metrics(seed, resamples)
     before = _evaluation(label, baseline, draws[0])
     after = _evaluation(label, probability, draws[1])
+    return before, after, gain_of(before, after, draws[0], draws[1])
+
+
+def gain_of(before: Evaluated, after: Evaluated, draws_before: Floats, draws_after: Floats) -> Gain:
+    """Per metric the second model's figure minus the first one's, with the interval of the paired difference.
+
+    Args:
+        before: figures of the model to compare with.
+        after: figures of the model of interest.
+        draws_before: float64, shape (resamples, metrics): its metrics on each resample.
+        draws_after: likewise, on the same resamples.
+    """
     gain: Gain = {}
-    for index, name in enumerate(METRICS):
-        low, high = _interval(draws[1][:, index] - draws[0][:, index])
-        gain[name] = (getattr(after, name) - getattr(before, name), low, high)
-    return before, after, gain
+    for index, name in enumerate(before.intervals):
+        low, high = interval(draws_after[:, index] - draws_before[:, index])
+        gain[name] = (after.figures[name] - before.figures[name], low, high)
+    return gain
+
+
+def resample(generator: np.random.Generator, count: int, people: int) -> Floats:
+    """How often each person is drawn in each bootstrap resample, float64, shape (count, people)."""
+    drawn = generator.integers(0, people, size=(count, people))
+    drawn += np.arange(count)[:, None] * people
+    return np.bincount(drawn.ravel(), minlength=count * people).reshape(count, people).astype(np.float64)
 
 
 def calibration_line(label: Floats, probability: Floats, *, steps: int = 50) -> tuple[float, float]:
@@ -108,7 +126,7 @@ def check_people(label: Floats) -> None:
 
 
 @dataclass(frozen=True)
-class _Ranking:
+class Ranking:
     """A model's people in falling order of probability, ties put together.
 
     Attributes:
@@ -120,7 +138,8 @@ class _Ranking:
     ends: NDArray[np.int64]
 
     @classmethod
-    def of(cls, probability: Floats) -> "_Ranking":
+    def of(cls, probability: Floats) -> "Ranking":
+        """Rank by falling probability, float64, shape (n,)."""
         order = np.argsort(-probability, kind="stable")
         ends = np.flatnonzero(np.append(np.diff(probability[order]) != 0, True))
         return cls(order, ends)
@@ -142,7 +161,7 @@ class _Draws:
 
     def __init__(self, label: Floats, models: list[Floats]) -> None:
         self.label = label
-        self.rankings = [_Ranking.of(model) for model in models]
+        self.rankings = [Ranking.of(model) for model in models]
         self.errors = np.column_stack([(model - label) ** 2 for model in models])
 
     def metrics(self, seed: int, resamples: int) -> list[Floats]:
@@ -157,10 +176,7 @@ class _Draws:
 
     def _weights(self, generator: np.random.Generator, count: int) -> Floats:
         """float64, shape (≤ count, n): how often each person is drawn; resamples with one class are dropped."""
-        people = len(self.label)
-        drawn = generator.integers(0, people, size=(count, people))
-        drawn += np.arange(count)[:, None] * people
-        weights = np.bincount(drawn.ravel(), minlength=count * people).reshape(count, people).astype(np.float64)
+        weights, people = resample(generator, count, len(self.label)), len(self.label)
         bad = weights @ self.label
         return weights[(bad > 0) & (bad < people)]
 
@@ -185,7 +201,7 @@ def _evaluation(label: Floats, probability: Floats, draws: Floats) -> Evaluation
         brier=float(brier_score_loss(label, probability)),
         calibration_slope=slope,
         calibration_intercept=intercept,
-        intervals={name: _interval(draws[:, index]) for index, name in enumerate(METRICS)},
+        intervals={name: interval(draws[:, index]) for index, name in enumerate(METRICS["binary"])},
         people=len(label),
         bad=int(label.sum()),
         curves=_curves(label, probability, false, true),
@@ -203,7 +219,8 @@ def _curves(label: Floats, probability: Floats, false: Floats, true: Floats) -> 
     )
 
 
-def _interval(draws: Floats) -> tuple[float, float]:
+def interval(draws: Floats) -> tuple[float, float]:
+    """Percentile interval of one metric's resamples, float64, shape (resamples,)."""
     tail = (1 - CONFIDENCE) / 2
     low, high = np.quantile(draws, [tail, 1 - tail])
     return float(low), float(high)

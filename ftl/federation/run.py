@@ -1,13 +1,21 @@
 """A federated run as values: what is asked, what is reported on the way, what comes out."""
 
 from collections.abc import Iterator
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import msgspec
 
 from ftl.consortium import Consortium
 from ftl.errors import FederationError
+from ftl.features import Kind
 from ftl.protocols import Combiner, Step
+
+METRICS: dict[Kind, tuple[str, ...]] = {
+    "binary": ("auc", "ks", "brier"),
+    "number": ("rmse", "mae", "r2"),
+    "classes": ("accuracy", "log_loss", "auc"),
+}
+"""Figures with a bootstrap interval, by kind of label."""
 
 
 class Request(msgspec.Struct, frozen=True):
@@ -21,6 +29,7 @@ class Request(msgspec.Struct, frozen=True):
         max_shared: use at most so many shared training people; None for all.
         timeout: seconds to wait for any one message.
         parties: who takes part; empty for all.
+        result: who learns which people are shared, ``both`` or ``one``; None for what `consortium.yaml` says.
     """
 
     run_id: str
@@ -30,6 +39,7 @@ class Request(msgspec.Struct, frozen=True):
     max_shared: int | None = None
     timeout: float = 300.0
     parties: list[str] = []
+    result: Literal["both", "one"] | None = None
 
 
 def members(request: Request, consortium: Consortium) -> tuple[str, ...]:
@@ -87,8 +97,8 @@ class Curves(msgspec.Struct, frozen=True):
     calibration: list[tuple[float, float, int]]
 
 
-class Evaluation(msgspec.Struct, frozen=True):
-    """Figures on the holdout.
+class Evaluation(msgspec.Struct, frozen=True, tag_field="kind", tag="binary"):
+    """Figures on the holdout, of a label that is bad or good.
 
     Attributes:
         auc, ks, brier: area under the ROC curve; Kolmogorov–Smirnov distance; mean squared error of the probability.
@@ -106,6 +116,66 @@ class Evaluation(msgspec.Struct, frozen=True):
     people: int
     bad: int
     curves: Curves
+
+    @property
+    def figures(self) -> dict[str, float]:
+        """Name to value of all figures but counts."""
+        return {
+            name: getattr(self, name) for name in (*METRICS["binary"], "calibration_slope", "calibration_intercept")
+        }
+
+
+class NumberEvaluation(msgspec.Struct, frozen=True, tag_field="kind", tag="number"):
+    """Figures on the holdout, of a label that is a number.
+
+    Attributes:
+        rmse, mae: root of the mean squared error and mean absolute error, in the label's unit.
+        r2: share of the label's variance that is explained.
+        intervals: metric to its 95 % bootstrap percentile interval.
+        people: how many were scored.
+        calibration: per group of people by predicted number: (mean predicted, mean found, people); up to ten groups,
+            none too small to hide a person in.
+    """
+
+    rmse: float
+    mae: float
+    r2: float
+    intervals: dict[str, tuple[float, float]]
+    people: int
+    calibration: list[tuple[float, float, int]]
+
+    @property
+    def figures(self) -> dict[str, float]:
+        """Name to value of all figures but counts."""
+        return {name: getattr(self, name) for name in METRICS["number"]}
+
+
+class ClassEvaluation(msgspec.Struct, frozen=True, tag_field="kind", tag="classes"):
+    """Figures on the holdout, of a label that is one of several classes.
+
+    Attributes:
+        accuracy: share of people whose most probable class is the right one.
+        log_loss: mean of minus the logarithm of the right class's probability.
+        auc: area under the ROC curve of each class against all others, averaged over the classes.
+        intervals: metric to its 95 % bootstrap percentile interval.
+        people: how many were scored.
+        classes: class to how many of them are of it.
+    """
+
+    accuracy: float
+    log_loss: float
+    auc: float
+    intervals: dict[str, tuple[float, float]]
+    people: int
+    classes: dict[str, int]
+
+    @property
+    def figures(self) -> dict[str, float]:
+        """Name to value of all figures but counts."""
+        return {name: getattr(self, name) for name in METRICS["classes"]}
+
+
+Evaluated = Evaluation | NumberEvaluation | ClassEvaluation
 
 
 class PartPointer(msgspec.Struct, frozen=True):
@@ -125,11 +195,13 @@ class Result(msgspec.Struct, frozen=True):
     seed: int
     aligned: dict[str, int]
     """``{"train": n, "test": n}``: shared people used."""
-    metrics: dict[str, Evaluation]
-    """``active_only`` and ``federated``, on the same people."""
+    metrics: dict[str, Evaluated]
+    """``federated``, ``active_only`` where the recipe fits a model of the active party alone, ``alone:PARTY`` for each
+    passive party whose columns alone can answer: all on the same people. Empty of a recipe that leaves no model."""
     gain: dict[str, tuple[float, float, float]]
-    """Metric to federated minus active_only, with its paired 95 % bootstrap interval."""
-    combiner: Combiner
+    """Metric to federated minus active_only, with its paired 95 % bootstrap interval; empty without active_only."""
+    combiner: Combiner | None
+    """None of a recipe that leaves a report and no model."""
     parts: list[PartPointer]
     rows: dict[str, int]
     columns: dict[str, int]
@@ -139,6 +211,8 @@ class Result(msgspec.Struct, frozen=True):
     bytes_sent: dict[str, int]
     messages: dict[str, int]
     notes: list[str] = []
+    report: dict[str, Any] | None = None
+    """What a recipe without a model found, as plain JSON values."""
 
 
 class Engine(Protocol):

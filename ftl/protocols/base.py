@@ -5,7 +5,7 @@ cross-validation on the training rows. Fitting is scikit-learn's; what is kept a
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ftl.errors import FeatureError
-from ftl.features import MOST_CATEGORIES
+from ftl.features import MOST_CATEGORIES, Kind
 from ftl.protocols.trees import Ensemble, Split, probability
 
 CANDIDATES: tuple[dict[str, float], ...] = (
@@ -27,7 +27,7 @@ CHOICE_ROWS = 15_000
 """Candidates are compared on at most so many rows; more change the choice rarely and cost much."""
 
 LEAST_OF_A_CLASS = 10
-"""Rows; so that every fold has both classes."""
+"""Rows; so that every fold has both classes. Of numbers, twice as many rows in all."""
 
 CHOICE_FOLDS = 3
 FOLDS = 5
@@ -52,12 +52,46 @@ class Base:
         return self.ensemble.compile(self.columns)
 
     def log_odds(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
-        """float64, shape (m,), for `values` of shape (m, columns)."""
+        """Log-odds of bad, or the number; float64, shape (m,), for `values` of shape (m, columns)."""
         return np.asarray(self._compiled.log_odds(values))
 
     def probability(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
         """Probability of default, float64, shape (m,)."""
         return probability(self.log_odds(values))
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """Rows to fit on.
+
+    Attributes:
+        values: float64, shape (n, p); NaN is missing.
+        label: float64, shape (n,); 1 is bad of kind ``binary``.
+        categorical: bool, shape (p,): columns of codes.
+        kind: ``binary`` or ``number``.
+        weight: float64, shape (n,): how much each row counts; None for 1 each.
+        monotone: int8, shape (p,): 1 where the answer may only rise with the column, -1 fall, 0 either; None for all 0.
+    """
+
+    values: NDArray[np.float64]
+    label: NDArray[np.float64]
+    categorical: NDArray[np.bool_]
+    kind: Kind = "binary"
+    weight: NDArray[np.float64] | None = None
+    monotone: NDArray[np.int8] | None = None
+
+    def of(self, rows: NDArray[np.int64]) -> "Labelled":
+        """Some of the rows."""
+        weight = None if self.weight is None else self.weight[rows]
+        return replace(self, values=self.values[rows], label=self.label[rows], weight=weight)
+
+    def losses(self, margin: NDArray[np.float64]) -> float:
+        """Weighted mean of the logistic or half the squared loss for margins of shape (n,)."""
+        if self.kind == "binary":
+            each = np.logaddexp(0, margin) - self.label * margin
+        else:
+            each = (margin - self.label) ** 2 / 2
+        return float(np.average(each, weights=self.weight))
 
 
 def fit_base(
@@ -67,7 +101,7 @@ def fit_base(
     seed: int,
     progress: Callable[[int, int], None] = lambda _done, _of: None,
 ) -> Base:
-    """Choose settings by cross-validation and fit on all rows.
+    """Choose settings by cross-validation and fit a model of good and bad on all rows.
 
     Args:
         values: float64, shape (n, p); NaN is missing.
@@ -79,15 +113,19 @@ def fit_base(
     Raises:
         FeatureError: too few rows of one class to fit and to check.
     """
-    fewest = int(min(label.sum(), (1 - label).sum()))
-    if fewest < LEAST_OF_A_CLASS:
-        raise FeatureError(
-            f"There are {fewest} labelled training rows of one class; at least {LEAST_OF_A_CLASS} are needed.",
-            cure="Collect more outcomes, or keep fewer for the holdout.",
-        )
-    settings = _choose(values, label, categorical, seed, progress)
-    model = _fit(values, label, categorical, settings, seed)
-    return Base(export(model), values.shape[1], settings)
+    return fit(Labelled(values, label, categorical), seed, progress)
+
+
+def fit(rows: Labelled, seed: int, progress: Callable[[int, int], None] = lambda _done, _of: None) -> Base:
+    """Like :func:`fit_base`, of numbers as well, with weights and with monotone columns.
+
+    Raises:
+        FeatureError: too few rows (of one class) to fit and to check.
+    """
+    _check_enough(rows)
+    settings = _choose(rows, seed, progress)
+    model = _fit(rows, settings, seed)
+    return Base(export(model), rows.values.shape[1], settings)
 
 
 def out_of_fold(
@@ -99,29 +137,39 @@ def out_of_fold(
     progress: Callable[[int, int], None] = lambda _done, _of: None,
 ) -> NDArray[np.float64]:
     """Log-odds of each row by a model of `base`'s settings that has not seen it; float64, shape (n,)."""
-    honest = np.empty(len(label))
-    folds = _folds(label, FOLDS, seed)
+    return honest_margin(Labelled(values, label, categorical), base, seed, progress)
+
+
+def honest_margin(
+    rows: Labelled, base: Base, seed: int, progress: Callable[[int, int], None] = lambda _done, _of: None
+) -> NDArray[np.float64]:
+    """Like :func:`out_of_fold`, of numbers as well, with weights and with monotone columns."""
+    honest = np.empty(len(rows.label))
+    folds = _folds(rows.label, FOLDS, seed)
     for done, (rest, fold) in enumerate(folds, start=1):
-        honest[fold] = _fit(values[rest], label[rest], categorical, base.settings, seed).decision_function(values[fold])
+        honest[fold] = _margin(_fit(rows.of(rest), base.settings, seed), rows.values[fold])
         progress(done, len(folds))
     return honest
 
 
-def _choose(
-    values: NDArray[np.float64],
-    label: NDArray[np.float64],
-    categorical: NDArray[np.bool_],
-    seed: int,
-    progress: Callable[[int, int], None],
-) -> dict[str, float]:
-    rows = np.random.default_rng(seed).permutation(len(label))[:CHOICE_ROWS]
-    values, label = values[rows], label[rows]
-    folds = _folds(label, CHOICE_FOLDS, seed)
+def _check_enough(rows: Labelled) -> None:
+    fewest = int(min(rows.label.sum(), (1 - rows.label).sum())) if rows.kind == "binary" else len(rows.label) // 2
+    if fewest < LEAST_OF_A_CLASS:
+        of = "of one class" if rows.kind == "binary" else "for either half of the folds"
+        raise FeatureError(
+            f"There are {fewest} labelled training rows {of}; at least {LEAST_OF_A_CLASS} are needed.",
+            cure="Collect more outcomes, or keep fewer for the holdout.",
+        )
+
+
+def _choose(rows: Labelled, seed: int, progress: Callable[[int, int], None]) -> dict[str, float]:
+    rows = rows.of(np.random.default_rng(seed).permutation(len(rows.label))[:CHOICE_ROWS])
+    folds = _folds(rows.label, CHOICE_FOLDS, seed)
     losses = np.zeros(len(CANDIDATES))
     for number, candidate in enumerate(CANDIDATES):
         for rest, fold in folds:
-            model = _fit(values[rest], label[rest], categorical, candidate, seed)
-            losses[number] += _log_loss(label[fold], model.decision_function(values[fold]))
+            model = _fit(rows.of(rest), candidate, seed)
+            losses[number] += rows.of(fold).losses(_margin(model, rows.values[fold])) * len(fold)
         progress(number + 1, len(CANDIDATES))
     return CANDIDATES[int(np.argmin(losses))]
 
@@ -135,35 +183,33 @@ def _folds(label: NDArray[np.float64], count: int, seed: int) -> list[tuple[NDAr
     return [(np.flatnonzero(of != fold), np.flatnonzero(of == fold)) for fold in range(count)]
 
 
-def _fit(
-    values: NDArray[np.float64],
-    label: NDArray[np.float64],
-    categorical: NDArray[np.bool_],
-    settings: dict[str, float],
-    seed: int,
-) -> Any:
-    from sklearn.ensemble import HistGradientBoostingClassifier
+def _fit(rows: Labelled, settings: dict[str, float], seed: int) -> Any:
+    from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
     from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
-    least = int(np.clip(len(label) // 100, 5, 200))
-    model = HistGradientBoostingClassifier(
+    least = int(np.clip(len(rows.label) // 100, 5, 200))
+    learner = HistGradientBoostingClassifier if rows.kind == "binary" else HistGradientBoostingRegressor
+    model = learner(
         **settings,
         min_samples_leaf=least,
-        categorical_features=categorical if categorical.any() else None,
+        categorical_features=rows.categorical if rows.categorical.any() else None,
+        monotonic_cst=None if rows.monotone is None else np.where(rows.categorical, 0, rows.monotone),
         early_stopping=False,
         random_state=seed,
     )
+    values = rows.values
     with threadpool_limits(limits=1, user_api="openmp"):  # OpenMP threads that spin on few cores stall
         # scikit-learn cannot bin a column without any value; a constant one is never split.
-        return model.fit(np.where(np.isnan(values).all(axis=0), 0.0, values), label)
+        return model.fit(np.where(np.isnan(values).all(axis=0), 0.0, values), rows.label, rows.weight)
 
 
-def _log_loss(label: NDArray[np.float64], log_odds: NDArray[np.float64]) -> float:
-    return float(np.mean(np.logaddexp(0, log_odds) - label * log_odds))
+def _margin(model: Any, values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Log-odds, or the number itself; float64, shape (m,)."""
+    return np.asarray(getattr(model, "decision_function", model.predict)(values), dtype=np.float64)
 
 
 def export(model: Any) -> Ensemble:
-    """The trees of a fitted binary ``HistGradientBoostingClassifier``, giving the same float64 log-odds bit for bit.
+    """The trees of a fitted ``HistGradientBoosting…`` of one output, giving the same float64 margins bit for bit.
 
     scikit-learn moves categorical columns to the front and recodes them; here they keep their place and codes.
     """
@@ -176,7 +222,7 @@ def export(model: Any) -> Ensemble:
         walk = _Walk(number, nodes, predictor.raw_left_cat_bitsets, order, known, splits, values)
         walk.leaves_under(0)
         leaves.append(tuple(values))
-    return Ensemble(float(model._baseline_prediction.ravel()[0]), tuple(leaves), tuple(splits))  # noqa: SLF001
+    return Ensemble(float(np.ravel(model._baseline_prediction)[0]), tuple(leaves), tuple(splits))  # noqa: SLF001
 
 
 def _column_order(model: Any) -> tuple[list[int], dict[int, NDArray[np.float64]]]:

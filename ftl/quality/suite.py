@@ -70,7 +70,9 @@ class Rules:
         yield gxe.ExpectTableColumnsToMatchSet(
             column_set=self.mapping.schema.names, severity="critical", description="the mapping's columns are there"
         )
-        for column in dict.fromkeys((*key, *self.identifiers)):
+        # Whom a further identifier can name may lack the first one.
+        named = () if self.node.consortium.alignment.otherwise else self.identifiers
+        for column in dict.fromkeys((*key, *named)):
             yield gxe.ExpectColumnValuesToNotBeNull(column=column, severity="warning", description="is given")
         for columns in dict.fromkeys(filter(None, (key, self.identifiers))):
             yield _unique(columns)
@@ -87,8 +89,10 @@ class Rules:
     def _label_values(self) -> list[Any] | None:
         """Values the label may have, as far as the mapping says: those it is recoded to, or 0 and 1."""
         label = self.node.party.label
-        if label is None or self.table != self.node.party.features.table:
+        if label is None or label.kind == "number" or self.table != self.node.party.features.table:
             return None
+        if label.kind == "classes":
+            return list(label.classes) or None
         column = self.mapping.settings.columns.get(label.column)
         if column is not None and column.recode:
             return [value for value in dict.fromkeys(column.recode.values()) if value is not None]

@@ -9,7 +9,16 @@ from typing import Any
 
 import msgspec
 
-from ftl.errors import ApplicantUnknown, FtlError, InvalidRequest, ProtocolError
+from ftl.errors import (
+    ApplicantUnknown,
+    FtlError,
+    InvalidRequest,
+    NotAllowed,
+    NotAuthorised,
+    ProtocolError,
+    Replayed,
+    TooManyRequests,
+)
 
 log = logging.getLogger(__name__)
 
@@ -73,15 +82,28 @@ Send = Callable[[dict[str, Any]], Awaitable[None]]
 TITLES = {
     400: "Bad request",
     401: "Not authorised",
+    403: "Not allowed",
     404: "Not found",
     405: "Method not allowed",
     409: "Conflict",
     413: "Body too large",
     415: "Unsupported media type",
     422: "Invalid field",
+    429: "Too many requests",
     500: "Internal error",
     503: "Unavailable",
 }
+
+
+STATUS: dict[type[FtlError], int] = {
+    ApplicantUnknown: 404,
+    ProtocolError: 400,
+    NotAuthorised: 401,
+    NotAllowed: 403,
+    TooManyRequests: 429,
+    Replayed: 409,
+}
+"""Any other error is a 503."""
 
 
 class App:
@@ -203,8 +225,11 @@ def problem_of(error: FtlError, trace_id: str = "") -> Response:
     """The problem+json answer that stands for an error; its kind and `transient` decide the status."""
     if isinstance(error, InvalidRequest):
         return problem(422, error.code, error.message, error.cure, field=error.field, trace_id=trace_id)
-    status = 404 if isinstance(error, ApplicantUnknown) else 400 if isinstance(error, ProtocolError) else 503
-    return problem(status, error.code, error.message, error.cure, trace_id=trace_id, retry=error.transient)
+    status = next((status for kind, status in STATUS.items() if isinstance(error, kind)), 503)
+    said = problem(status, error.code, error.message, error.cure, trace_id=trace_id, retry=error.transient)
+    if status == 401:
+        return Response(said.body, 401, said.content_type, [(b"www-authenticate", b"Bearer")])
+    return said
 
 
 async def _body(receive: Receive, most: int) -> bytes | None:

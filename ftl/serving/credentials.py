@@ -16,6 +16,7 @@ from ftl.consortium import Folder, Node
 from ftl.crypto import Certificate, KeyStore, create_authority, issue, pseudonym
 from ftl.errors import CipherError, ServiceError
 from ftl.registry import Identifier
+from ftl.serving.clients import provision_clients
 
 SCORING_KEY = "scoring.key"
 METERING_KEY = "metering.key"
@@ -48,6 +49,7 @@ def provision_scoring(folder: Folder, now: datetime) -> None:
     store.key(METERING_KEY)
     if not (ours / CLIENT_TOKEN).exists():
         store.keep(CLIENT_TOKEN, secrets.token_urlsafe(32).encode())
+    provision_clients(folder, client_token(folder))
     for party in folder.consortium.parties:
         node = folder.node(party)
         hosts = [server_name(party), "localhost", folder.consortium.coordinator.host]
@@ -112,7 +114,7 @@ def metering_key(folder: Folder) -> bytes:
 
 
 def client_token(folder: Folder) -> str:
-    """What a lending application shows as ``Authorization: Bearer …``."""
+    """Secret of the default client, which may also show it as ``Authorization: Bearer …``."""
     return _secret(KeyStore(folder.coordinator / "keys"), CLIENT_TOKEN).decode().strip()
 
 

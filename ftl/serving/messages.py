@@ -18,6 +18,9 @@ WholeNumber = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
 ISO_DATE = r"^\d{4}-\d{2}-\d{2}$"
 ISO_TIME = r"^\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}(:\d{2}(\.\d{1,6})?)?(Z|[+-]\d{2}:\d{2})?$"
 
+MOST_APPLICANTS = 10_000
+"""In one batch."""
+
 FIELD_TYPES: dict[str, Any] = {
     "string": Annotated[str, Meta(max_length=1024)],
     "int64": WholeNumber,
@@ -69,6 +72,40 @@ class ScoreResponse(Struct, frozen=True):
     milliseconds: float
     why: str | None = None
     notice: str | None = None
+
+
+class Unscored(Struct, frozen=True):
+    """An applicant of a batch who was not scored.
+
+    Attributes:
+        code: why, for programs.
+        detail: why, for people.
+    """
+
+    code: str
+    detail: str
+
+
+class BatchAnswer(Struct, frozen=True, omit_defaults=True):
+    """One applicant of a batch; one of the two is there.
+
+    Attributes:
+        scored: as `POST /v1/scores` answers.
+        refused: why there is no score.
+    """
+
+    scored: ScoreResponse | None = None
+    refused: Unscored | None = None
+
+
+class BatchResponse(Struct, frozen=True):
+    """A batch of applicants, in the order of the request.
+
+    Attributes:
+        answers: one per applicant.
+    """
+
+    answers: list[BatchAnswer]
 
 
 class ModelDescription(Struct, frozen=True):
@@ -142,7 +179,14 @@ class ApplicantReader:
             "ScoreRequest", [*members, ("fields", fields | None, None)], forbid_unknown_fields=True, frozen=True
         )
         self.type.__doc__ = "Who applies."
-        self._decoder = msgspec.json.Decoder(self.type)
+        self.batch = defstruct(
+            "BatchRequest",
+            [("applicants", Annotated[list[self.type], Meta(min_length=1, max_length=MOST_APPLICANTS)])],  # type: ignore[name-defined]
+            forbid_unknown_fields=True,
+            frozen=True,
+        )
+        self.batch.__doc__ = "Who applies, several at once."
+        self._decoder, self._batches = msgspec.json.Decoder(self.type), msgspec.json.Decoder(self.batch)
 
     def read(self, body: bytes) -> Applicant:
         """Check a request.
@@ -156,18 +200,39 @@ class ApplicantReader:
         Raises:
             InvalidRequest: names the field; never repeats a value.
         """
+        return self._checked(self._decoded(self._decoder, body))
+
+    def read_many(self, body: bytes) -> list[Applicant]:
+        """Check a batch.
+
+        Args:
+            body: JSON.
+
+        Returns:
+            the applicants in their order.
+
+        Raises:
+            InvalidRequest: names the place and the field; never repeats a value.
+        """
+        given = self._decoded(self._batches, body).applicants
+        return [self._checked(one, f"applicants[{place}].") for place, one in enumerate(given)]
+
+    def _decoded(self, decoder: msgspec.json.Decoder[Any], body: bytes) -> Any:
         try:
-            given = self._decoder.decode(body)
+            return decoder.decode(body)
         except msgspec.ValidationError as exc:
             raise self._refused(str(exc)) from None  # the cause's context would keep the body alive
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             raise InvalidRequest("The body is not JSON.", cure=f"Send {self._shape()}.") from None
+
+    def _checked(self, given: Any, place: str = "") -> Applicant:
         identifiers = tuple(getattr(given, name) for name in self._identifiers)
         for name, text in zip(self._identifiers, identifiers, strict=True):
             if "|" in text or not text.strip():
-                raise InvalidRequest(f"{name} is blank or holds '|'.", cure="Send the bare identifier.", field=name)
-        fields: Any = getattr(given, "fields")  # noqa: B009 - the struct is made from the bundle
-        return Applicant(identifiers, _sent(fields))
+                raise InvalidRequest(
+                    f"{place}{name} is blank or holds '|'.", cure="Send the bare identifier.", field=f"{place}{name}"
+                )
+        return Applicant(identifiers, _sent(given.fields))
 
     def _refused(self, message: str) -> InvalidRequest:
         """Msgspec says where (``- at `$.fields.x` ``) and which name is unknown or missing; never the value."""
@@ -183,7 +248,7 @@ class ApplicantReader:
         return InvalidRequest(f"{path or 'The body'}: {what}.", cure=f"Send {self._shape()}.", field=path)
 
     def _unknown(self, path: str, name: str) -> InvalidRequest:
-        known = self._fields if path == "fields" else [*self._identifiers, "fields"]
+        known = self._fields if path.endswith("fields") else [*self._identifiers, "fields"]
         near = get_close_matches(name, known, n=1, cutoff=0.6)
         cure = f"Did you mean {near[0]}?" if near else f"Known: {', '.join(known)}."
         return InvalidRequest(

@@ -6,20 +6,39 @@ import msgspec
 
 import ftl
 from ftl.serving.asgi import TITLES, Problem
-from ftl.serving.messages import Health, Models, ScoreResponse
+from ftl.serving.clients import SCOPES, Grant
+from ftl.serving.messages import BatchResponse, Health, Models, ScoreResponse
+
+SCORE_PROBLEMS = [400, 401, 403, 404, 409, 413, 422, 429, 500, 503]
+
+_TOKEN = {
+    "type": "oauth2",
+    "flows": {"clientCredentials": {"tokenUrl": "/oauth/token", "scopes": dict.fromkeys(SCOPES, "")}},
+}
+
+_IDEMPOTENCY = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "required": False,
+    "description": "A request that was sent before under the same key is refused.",
+    "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"},
+}
 
 
-def openapi(request: type[msgspec.Struct], consortium: str, notice: str | None) -> dict[str, Any]:
+def openapi(
+    request: type[msgspec.Struct], batch: type[msgspec.Struct], consortium: str, notice: str | None
+) -> dict[str, Any]:
     """The description that `/openapi.json` serves.
 
     Args:
         request: struct of `POST /v1/scores`.
+        batch: struct of `POST /v1/scores:batch`.
         consortium: name, for the title.
         notice: what is simulated, if anything.
     """
-    types = [request, ScoreResponse, Models, Health, Problem]
+    types = [request, batch, ScoreResponse, BatchResponse, Grant, Models, Health, Problem]
     references, schemas = msgspec.json.schema_components(types, ref_template="#/components/schemas/{name}")
-    asked, scored, models, health, problem = references
+    asked, several, scored, all_scored, grant, models, health, problem = references
     about = "Scores applicants with a model whose parts, and the data behind them, stay with their owners."
     return {
         "openapi": "3.1.0",
@@ -33,23 +52,52 @@ def openapi(request: type[msgspec.Struct], consortium: str, notice: str | None) 
         "security": [{"token": []}],
         "paths": {
             "/v1/scores": {"post": _score(asked, scored, problem)},
+            "/v1/scores:batch": {"post": _batch(several, all_scored, problem)},
+            "/oauth/token": {"post": _token(grant, problem)},
             "/v1/models": {
-                "get": _operation("listModels", "The model versions that answer now", models, problem, [401, 503])
+                "get": _operation(
+                    "listModels", "The model versions that answer now", models, problem, [401, 403, 429, 503]
+                )
             },
             "/healthz": {"get": _open("health", "Whether the gateway runs", health, problem, [])},
             "/readyz": {"get": _open("ready", "Whether the gateway can score", health, problem, [503])},
         },
-        "components": {"schemas": schemas, "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}}},
+        "components": {"schemas": schemas, "securitySchemes": {"token": _TOKEN}},
     }
 
 
 def _score(asked: Any, scored: Any, problem: Any) -> dict[str, Any]:
-    operation = _operation("score", "Score one applicant", scored, problem, [400, 401, 404, 413, 422, 500, 503])
+    operation = _operation("score", "Score one applicant", scored, problem, SCORE_PROBLEMS)
     operation["description"] = (
         "Asks all parties at the same time. When a party other than the active one is late or down, the active party "
         "alone scores, and the answer is marked `degraded`. 404: the active party does not know the applicant."
     )
     operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": asked}}}
+    operation["parameters"] = [_IDEMPOTENCY]
+    return operation
+
+
+def _batch(asked: Any, scored: Any, problem: Any) -> dict[str, Any]:
+    operation = _operation("scoreBatch", "Score up to 10,000 applicants", scored, problem, SCORE_PROBLEMS)
+    operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": asked}}}
+    operation["parameters"] = [_IDEMPOTENCY]
+    return operation
+
+
+def _token(grant: Any, problem: Any) -> dict[str, Any]:
+    operation = _open("token", "Get a token for a client's id and secret", grant, problem, [401, 403, 422])
+    text = {"type": "string"}
+    form = {
+        "type": "object",
+        "required": ["grant_type"],
+        "properties": {
+            "grant_type": {"type": "string", "enum": ["client_credentials"]},
+            "client_id": text,
+            "client_secret": text,
+            "scope": text,
+        },
+    }
+    operation["requestBody"] = {"required": True, "content": {"application/x-www-form-urlencoded": {"schema": form}}}
     return operation
 
 

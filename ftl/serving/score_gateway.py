@@ -4,36 +4,46 @@ It keeps no state of its own beside the last good bundle and the meter: run as m
 """
 
 import asyncio
-import hmac
 import logging
 import secrets
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from importlib import resources
 
 import msgspec
 
 from ftl.consortium import Folder
-from ftl.errors import ApplicantUnknown, FtlError, ServiceError
+from ftl.errors import ApplicantUnknown, FtlError
 from ftl.serving.asgi import App, Request, Response, problem, problem_of
-from ftl.serving.champion import POLL_SECONDS, Champion, ChampionSource
-from ftl.serving.credentials import client_token, gateway_tls, metering_key, pseudonymise, scoring_key, server_name
-from ftl.serving.endpoints import read_endpoints
-from ftl.serving.http1 import Peer
-from ftl.serving.messages import ApplicantReader, Health, Model, ModelDescription, Models, ScoreResponse
+from ftl.serving.champion import POLL_SECONDS
+from ftl.serving.clients import Access, Client, Scope, read_grant_request
+from ftl.serving.credentials import metering_key, pseudonymise, scoring_key
+from ftl.serving.live import Live, Lives
+from ftl.serving.messages import (
+    Applicant,
+    BatchAnswer,
+    BatchResponse,
+    Health,
+    Models,
+    ScoreResponse,
+    Unscored,
+)
 from ftl.serving.metering import Meter
-from ftl.serving.openapi import openapi
-from ftl.serving.scorer import BUDGET_SECONDS, Answer, Scorer
+from ftl.serving.metrics import CONTENT_TYPE, Metrics
+from ftl.serving.replay import Replays
+from ftl.serving.scorer import BUDGET_SECONDS, Answer, Answers
 
 log = logging.getLogger(__name__)
 
-WARM_SECONDS = 5.0
-"""For the parties to load a new version's parts; the old version answers meanwhile."""
-
 BILL_SECONDS = 0.05
 """Between two writes of what was metered."""
+
+MOST_UNDER_WAY = 1024
+"""Requests answered at the same time; a further one is told to come back."""
+
+CHUNK = 2_000
+"""People of a batch in one question to the parties."""
 
 PAGE_POLICY = (
     b"default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; base-uri 'none'; "
@@ -47,16 +57,7 @@ PAGE_HEADERS = (
 PRIVATE = ((b"cache-control", b"no-store"),)
 
 
-@dataclass(frozen=True)
-class Live:
-    """Everything that answers belong to; replaced as a whole when the champion or an address changes."""
-
-    champion: Champion
-    addresses: dict[str, str]
-    scorer: Scorer
-    reader: ApplicantReader
-    model: Model
-    description: bytes
+Handler = Callable[[Request], Awaitable[Response]]
 
 
 class Gateway:
@@ -76,44 +77,45 @@ class Gateway:
         budget: float = BUDGET_SECONDS,
         poll: float = POLL_SECONDS,
     ) -> None:
-        self._folder, self._budget, self._poll = folder, budget, poll
-        self._key, self._tls = scoring_key(folder), gateway_tls(folder)
-        self._token = client_token(folder).encode()
+        self._key, self._poll = scoring_key(folder), poll
         self._meter = Meter(folder.coordinator / "serving" / "metering", metering_key(folder), clock)
-        self._source = ChampionSource(folder)
-        self._live: Live | None = None
-        self._process, self._requests = secrets.token_hex(4), 0
+        self._access = Access(folder, lambda: clock().timestamp())
+        self._replays = Replays(lambda: clock().timestamp())
+        self._lives, self._metrics = Lives(folder, budget), Metrics()
+        self._process, self._requests, self._under_way = secrets.token_hex(4), 0, 0
 
     def app(self) -> App:
         """The ASGI application."""
-        routes = {
-            ("POST", "/v1/scores"): self._scores,
+        counted: dict[tuple[str, str], Handler] = {
+            ("POST", "/v1/scores"): self._score,
+            ("POST", "/v1/scores:batch"): self._batch,
             ("GET", "/v1/models"): self._models,
+            ("POST", "/oauth/token"): self._token,
+        }
+        routes: dict[tuple[str, str], Handler] = {
             ("GET", "/healthz"): self._health,
             ("GET", "/readyz"): self._ready,
+            ("GET", "/metrics"): self._figures,
             ("GET", "/openapi.json"): self._openapi,
             ("GET", "/docs"): self._docs,
+            **{route: self._counted(route[1], handler) for route, handler in counted.items()},
         }
-        background = [lambda: self._source.follow(self._poll), self._watch, self._bill]
+        background = [lambda: self._lives.source.follow(self._poll), self._watch, self._bill]
         return App(routes, start=self._start, background=background, stop=self._close)
 
     async def _start(self) -> None:
-        self._source.restore()
-        await self._renew()
+        self._lives.source.restore()
+        await self._lives.renew()
 
     def _close(self) -> None:
         self._meter.close()
-        if self._live:
-            for peer in self._live.scorer.peers.values():
-                peer.close()
+        self._lives.close()
 
     async def _watch(self) -> None:
         """Take over a new champion or new addresses soon after they are known."""
         while True:
             try:
-                await self._renew()
-                if self._live and self._live.scorer.cold:
-                    await self._live.scorer.warm(WARM_SECONDS)
+                await self._lives.renew()
             except FtlError as error:
                 log.warning("serving.renewal failed", extra={"reason": error.message})
             await asyncio.sleep(min(0.2, self._poll))
@@ -123,51 +125,72 @@ class Gateway:
             await asyncio.sleep(BILL_SECONDS)
             self._meter.flush()
 
-    async def _renew(self) -> None:
-        champion, addresses = self._source.current, read_endpoints(self._folder)
-        live = self._live
-        if champion is None or (live and live.champion is champion and live.addresses == addresses):
-            return
-        bundle = champion.bundle
-        if live and live.addresses == addresses:
-            peers = live.scorer.peers
-        else:
-            peers = {party: Peer(url, self._tls, server_name(party)) for party, url in addresses.items()}
-        reader = ApplicantReader(bundle)
-        description = msgspec.json.encode(openapi(reader.type, bundle.consortium, bundle.notice))
-        model = Model(champion.version.name, champion.version.version, self._source.alias)
-        scorer = Scorer(bundle, peers, self._budget)
-        await scorer.warm(WARM_SECONDS)
-        self._live = Live(champion, addresses, scorer, reader, model, description)
+    def _counted(self, path: str, handler: Handler) -> Handler:
+        """Bounds how many requests are under way, turns errors into problems, and counts."""
 
-    async def _scores(self, request: Request) -> Response:
-        started, trace = time.perf_counter(), self._trace_id()
-        refused = self._refused(request, trace)
-        if refused:
-            return refused
-        live = self._ready_or_raise()
-        try:
-            applicant = live.reader.read(request.body)
-            pseudonym = pseudonymise(self._key, live.champion.bundle.identifiers, applicant.identifiers)
-            answer = await live.scorer.score_one(pseudonym, applicant.fields)
-            if answer is None:
-                raise ApplicantUnknown(
-                    f"{live.champion.bundle.active} does not know the applicant.", cure="Check the identifiers."
-                )
-        except FtlError as error:
-            log.debug("serving.score refused", extra={"trace_id": trace, "code": error.code})
-            return problem_of(error, trace)
-        self._record(live, pseudonym, answer)
-        return self._answer(live, answer, trace, started)
+        async def answer(request: Request) -> Response:
+            if self._under_way >= MOST_UNDER_WAY:
+                self._metrics.answered(path, 503, 0.0)
+                return problem(503, "busy", "Too many requests are under way.", "Come back in a second.", retry=True)
+            started = time.perf_counter()
+            self._under_way += 1
+            try:
+                response = await handler(request)
+            except FtlError as error:
+                response = problem_of(error, self._trace_id())
+            finally:
+                self._under_way -= 1
+            self._metrics.answered(path, response.status, time.perf_counter() - started)
+            return response
 
-    def _trace_id(self) -> str:
-        """Names one request; the first half is the process's own."""
-        self._requests += 1
-        return f"{self._process}{self._requests & 0xFFFFFFFF:08x}"
+        return answer
 
-    def _answer(self, live: Live, answer: Answer, trace: str, started: float) -> Response:
-        milliseconds = (time.perf_counter() - started) * 1000
-        body = ScoreResponse(
+    async def _score(self, request: Request) -> Response:
+        started = time.perf_counter()
+        client, live = self._admit(request, "scores"), self._lives.now
+        applicant = live.reader.read(request.body)
+        self._replays.refuse(client.id, request.headers.get(b"idempotency-key"))
+        pseudonym = pseudonymise(self._key, live.champion.bundle.identifiers, applicant.identifiers)
+        answer = await live.scorer.score_one(pseudonym, applicant.fields)
+        if answer is None:
+            raise ApplicantUnknown(
+                f"{live.champion.bundle.active} does not know the applicant.", cure="Check the identifiers."
+            )
+        self._record(live, client, pseudonym, answer)
+        return Response(msgspec.json.encode(self._said(live, answer, started)), headers=PRIVATE)
+
+    async def _batch(self, request: Request) -> Response:
+        started = time.perf_counter()
+        client, live = self._admit(request, "scores"), self._lives.now
+        applicants = live.reader.read_many(request.body)
+        self._replays.refuse(client.id, request.headers.get(b"idempotency-key"))
+        said: list[BatchAnswer] = []
+        for first in range(0, len(applicants), CHUNK):
+            said += await self._score_some(live, client, applicants[first : first + CHUNK], started)
+        return Response(msgspec.json.encode(BatchResponse(said)), headers=PRIVATE)
+
+    async def _score_some(
+        self, live: Live, client: Client, applicants: Sequence[Applicant], started: float
+    ) -> list[BatchAnswer]:
+        names = live.champion.bundle.identifiers
+        pseudonyms = [pseudonymise(self._key, names, one.identifiers) for one in applicants]
+        answers = await live.scorer.score(pseudonyms, [one.fields for one in applicants])
+        return [
+            self._one_of(live, client, answers, place, pseudonym, started) for place, pseudonym in enumerate(pseudonyms)
+        ]
+
+    def _one_of(
+        self, live: Live, client: Client, answers: Answers, place: int, pseudonym: bytes, started: float
+    ) -> BatchAnswer:
+        answer = answers.of(place)
+        if answer is None:
+            reason = f"{live.champion.bundle.active} does not know the applicant."
+            return BatchAnswer(refused=Unscored(ApplicantUnknown.code, reason))
+        self._record(live, client, pseudonym, answer)
+        return BatchAnswer(scored=self._said(live, answer, started))
+
+    def _said(self, live: Live, answer: Answer, started: float) -> ScoreResponse:
+        return ScoreResponse(
             probability_of_default=answer.probability,
             score=answer.score,
             reasons=answer.reasons,
@@ -175,70 +198,56 @@ class Gateway:
             parties=answer.parties,
             degraded=answer.together.degraded,
             why=answer.together.why,
-            trace_id=trace,
-            milliseconds=round(milliseconds, 2),
+            trace_id=self._trace_id(),
+            milliseconds=round((time.perf_counter() - started) * 1000, 2),
             notice=live.champion.bundle.notice,
         )
-        return Response(msgspec.json.encode(body), headers=PRIVATE)
 
-    def _record(self, live: Live, pseudonym: bytes, answer: Answer) -> None:
+    def _record(self, live: Live, client: Client, pseudonym: bytes, answer: Answer) -> None:
         used = [party for party, standing in answer.parties.items() if standing == "known"]
+        degraded = answer.together.degraded
         model = f"{live.model.name}/{live.model.version}"
-        self._meter.record(pseudonym, model, used, degraded=answer.together.degraded, client="default")
+        self._meter.record(pseudonym, model, used, degraded=degraded, client=client.id)
+        if degraded:
+            self._metrics.degraded(1)
 
-    def _refused(self, request: Request, trace: str = "") -> Response | None:
-        """A problem unless the caller shows the client token; compared in constant time."""
-        scheme, _, token = request.headers.get(b"authorization", b"").partition(b" ")
-        if scheme.lower() == b"bearer" and hmac.compare_digest(token.strip(), self._token):
-            return None
-        refused = problem(
-            401,
-            "unauthorised",
-            "The client token is missing or wrong.",
-            "Send 'Authorization: Bearer TOKEN'.",
-            trace_id=trace,
-        )
-        return Response(refused.body, 401, refused.content_type, [(b"www-authenticate", b"Bearer")])
+    def _admit(self, request: Request, scope: Scope) -> Client:
+        return self._access.admit(request.headers.get(b"authorization", b""), scope)
 
-    def _ready_or_raise(self) -> Live:
-        if self._live is None:
-            raise ServiceError(
-                f"No model is loaded: {self._source.trouble or 'the registry has not answered yet.'}",
-                cure="Train and register a model, start MLflow.",
-            )
-        return self._live
+    def _trace_id(self) -> str:
+        """Names one request; the first half is the process's own."""
+        self._requests += 1
+        return f"{self._process}{self._requests & 0xFFFFFFFF:08x}"
+
+    async def _token(self, request: Request) -> Response:
+        name, secret, wanted = read_grant_request(request.body, request.headers.get(b"authorization", b""))
+        return Response(msgspec.json.encode(self._access.grant(name, secret, wanted)), headers=PRIVATE)
 
     async def _models(self, request: Request) -> Response:
-        refused = self._refused(request)
-        if refused:
-            return refused
-        live = self._ready_or_raise()
-        bundle = live.champion.bundle
-        one = ModelDescription(
-            **msgspec.structs.asdict(live.model),
-            run_id=bundle.run_id,
-            recipe=bundle.recipe,
-            parties=live.scorer.needed,
-            registry=self._source.trouble or "ok",
-        )
+        self._admit(request, "models")
+        one = self._lives.now.described(self._lives.source.trouble or "ok")
         return Response(msgspec.json.encode(Models([one])))
 
     async def _health(self, _: Request) -> Response:
         return Response(msgspec.json.encode(Health("ok", self._loaded())))
 
     async def _ready(self, _: Request) -> Response:
-        self._ready_or_raise()
+        self._lives.now  # noqa: B018 - raises while there is no model
         return Response(msgspec.json.encode(Health("ok", self._loaded())))
 
+    async def _figures(self, _: Request) -> Response:
+        return Response(self._metrics.text(self._under_way), content_type=CONTENT_TYPE)
+
     async def _openapi(self, _: Request) -> Response:
-        return Response(self._ready_or_raise().description)
+        return Response(self._lives.now.description)
 
     async def _docs(self, _: Request) -> Response:
         page = resources.files("ftl.serving").joinpath("page.html").read_bytes()
         return Response(page, content_type="text/html; charset=utf-8", headers=PAGE_HEADERS)
 
     def _loaded(self) -> str | None:
-        return f"{self._live.model.name}/{self._live.model.version}" if self._live else None
+        live = self._lives.current
+        return f"{live.model.name}/{live.model.version}" if live else None
 
 
 def gateway_app(

@@ -1,8 +1,12 @@
-"""sf-heu's ciphers against plain arithmetic, and what they refuse."""
+"""The ciphers against plain arithmetic, and what they refuse."""
 
 import functools
+import math
+import threading
+import time
 from typing import Any
 
+import gmpy2
 import numpy as np
 import pytest
 from clear_cipher import ClearCipher, ClearScheme
@@ -10,31 +14,47 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from ftl.crypto import HeuScheme, Packing, PublicCipher, SecretCipher, compressed_length
-from ftl.crypto.heu_cipher import _read_ou_key, _write_ou_key
+from ftl.crypto import HeuScheme, OuScheme, Packing, PublicCipher, SecretCipher, compressed_length
+from ftl.crypto.groups import column_groups
+from ftl.crypto.heu_cipher import HeuSecretCipher, _read_ou_key, _write_ou_key
+from ftl.crypto.ou_cipher import OuSecretCipher
 from ftl.errors import CipherError
 
-SLOW = settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+SLOW = settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
-@pytest.fixture(scope="module", params=["ou", "paillier"])
+@pytest.fixture(scope="module", params=["ou", "heu", "paillier"])
 def secret(request: pytest.FixtureRequest) -> SecretCipher:
-    return request.getfixturevalue("ou") if request.param == "ou" else HeuScheme("paillier").generate()
+    if request.param == "paillier":
+        return HeuScheme("paillier").generate()
+    return (OuScheme() if request.param == "ou" else HeuScheme()).generate()
+
+
+@pytest.fixture(scope="module", params=[OuScheme, HeuScheme])
+def ou(request: pytest.FixtureRequest) -> SecretCipher:
+    """Okamoto–Uchiyama by either implementation."""
+    return request.param().generate()
 
 
 @pytest.fixture(scope="module")
-def ou() -> SecretCipher:
-    return HeuScheme().generate()
+def gmp() -> OuSecretCipher:
+    return OuScheme().generate()
 
 
 @pytest.fixture(scope="module")
-def other() -> SecretCipher:
-    """Another key pair."""
+def heu() -> HeuSecretCipher:
     return HeuScheme().generate()
+
+
+def other_than(cipher: SecretCipher) -> SecretCipher:
+    """Another key pair of the same implementation."""
+    return (OuScheme() if isinstance(cipher, OuSecretCipher) else HeuScheme()).generate()
 
 
 @functools.cache
 def public_of(secret: SecretCipher) -> PublicCipher:
+    if isinstance(secret, OuSecretCipher):
+        return OuScheme().load_public(secret.public())
     return HeuScheme("ou" if secret.capacity < 2000 else "paillier").load_public(secret.public())
 
 
@@ -125,14 +145,14 @@ def test_ciphertexts_are_taken_by_place_and_never_beyond_the_list(ou: SecretCiph
             ou.take(three, np.array(wrong, dtype=np.int64))
 
 
-def test_the_blinding_continues_where_the_110_bits_of_the_library_end(ou: SecretCipher) -> None:
-    public = ou.public()
+def test_the_blinding_continues_where_the_110_bits_of_the_library_end(heu: HeuSecretCipher) -> None:
+    public = heu.public()
     n, g, h, rest = _read_ou_key(public)
     assert n.bit_length() >= 2048
     assert _write_ou_key(n, g, h, rest) == public
     wide = HeuScheme().load_public(_write_ou_key(n, g, pow(h, 1 << 110, n), rest))
-    both = ou.add(ou.encrypt(integers([5])), wide.encrypt(integers([0])))
-    assert ou.decrypt(both, 8).tolist() == [5]
+    both = heu.add(heu.encrypt(integers([5])), wide.encrypt(integers([0])))
+    assert heu.decrypt(both, 8).tolist() == [5]
 
 
 def test_no_ciphertext_repeats_whether_of_equal_plaintexts_equal_sums_or_empty_buckets(ou: SecretCipher) -> None:
@@ -172,13 +192,15 @@ def test_nothing_cannot_be_encrypted(ou: SecretCipher) -> None:
 def test_a_decryption_wider_than_agreed_is_refused(ou: SecretCipher) -> None:
     with pytest.raises(CipherError, match="wider than 40 bits"):
         ou.decrypt(ou.encrypt(integers([1 << 40])), 40)
-    with pytest.raises(CipherError, match="negative"):
+    with pytest.raises(CipherError, match=r"negative|wider than 40 bits"):
         ou.decrypt(ou.subtract(ou.encrypt(integers([1])), ou.encrypt(integers([2]))), 40)
 
 
-def test_ciphertexts_of_another_key_are_refused(ou: SecretCipher, other: SecretCipher) -> None:
-    with pytest.raises(CipherError, match="encrypted for another key, or is an attack"):
-        ou.decrypt(ou.load(other.dump(other.encrypt(integers([1]))), 1), 90)
+def test_ciphertexts_of_another_key_are_refused(ou: SecretCipher) -> None:
+    other = other_than(ou)
+    foreign = other.dump(other.encrypt(integers([1])))
+    with pytest.raises(CipherError, match=r"encrypted for another key, or is an attack|are no ciphertexts"):
+        ou.decrypt(ou.load(foreign, 1), 90)
 
 
 @pytest.mark.parametrize("noise", [b"", b"abc", b"\x00" * 300, b"\xff" * 300])
@@ -187,25 +209,29 @@ def test_noise_is_no_ciphertext_and_no_key(ou: SecretCipher, noise: bytes) -> No
         ou.load(noise, 1)
     with pytest.raises(CipherError, match="no public key"):
         HeuScheme().load_public(noise)
+    with pytest.raises(CipherError, match="no public key"):
+        OuScheme().load_public(noise)
 
 
 def test_a_truncated_or_short_list_of_ciphertexts_is_refused(ou: SecretCipher) -> None:
     data = ou.dump(ou.encrypt(integers([1, 2, 3])))
     with pytest.raises(CipherError, match="are no ciphertexts"):
         ou.load(data[:-10], 3)
-    with pytest.raises(CipherError, match="3 × 1 ciphertexts where 4 × 1 were due"):
+    with pytest.raises(CipherError, match="were due"):
         ou.load(data, 4)
 
 
-def test_a_key_of_another_scheme_is_refused(other: SecretCipher) -> None:
+def test_a_key_of_another_scheme_is_refused(ou: SecretCipher) -> None:
     with pytest.raises(CipherError, match="none of paillier with 2048 bits or more"):
-        HeuScheme("paillier").load_public(other.public())
+        HeuScheme("paillier").load_public(ou.public())
 
 
 @pytest.mark.parametrize("bits", [1024, 2047, 100_000])
 def test_a_modulus_too_short_to_be_safe_or_too_long_to_be_meant_is_refused(bits: int) -> None:
     with pytest.raises(CipherError, match="Use 2048 to 8192 bits"):
         HeuScheme("ou", bits)
+    with pytest.raises(CipherError, match="Use 2048 to 8192 bits"):
+        OuScheme(bits)
 
 
 def test_buckets_and_masks_that_do_not_fit_are_refused(ou: SecretCipher) -> None:
@@ -233,3 +259,56 @@ def test_the_clear_cipher_speaks_the_same_interface() -> None:
     assert clear.decrypt(clear.load(data, 1), 10, 3).tolist() == [3, 0, 1023]
     with pytest.raises(CipherError, match="holds more than"):
         clear.decrypt(clear.encrypt(integers([1 << 30])), 10, 3)
+
+
+def test_what_the_key_holder_encrypts_is_decrypted_by_the_papers_formula(gmp: OuSecretCipher) -> None:
+    numbers = integers([0, 1, (1 << 94) - 1])
+    ours = [int(value) for value in gmp.encrypt(numbers).values]
+    n, p, t = int(gmp._n), int(gmp._p), int(gmp._t)
+    slope = (pow(int(gmp._g), t, p * p) - 1) // p
+    assert [(pow(c, t, p * p) - 1) // p * pow(slope, -1, p) % p for c in ours] == numbers.tolist()
+    assert all(0 < c < n for c in ours)
+
+
+def test_what_was_drawn_ahead_serves_one_encryption_each(gmp: OuSecretCipher) -> None:
+    gmp.ahead(150)
+    with gmp.idle():
+        while len(gmp._stock) < 150:
+            time.sleep(0.001)
+    drawn = {int(zero) for zero, _ in gmp._stock}
+    assert len(drawn) == 150
+    first, second = gmp.encrypt(integers([9] * 100)), gmp.encrypt(integers([9] * 100))
+    assert gmp._stock == []
+    assert len({int(value) for value in (*first.values, *second.values)}) == 200
+    assert gmp.decrypt(gmp.add(first, second), 8).tolist() == [18] * 100
+
+
+def test_who_stops_waiting_is_free_before_everything_is_drawn(gmp: OuSecretCipher) -> None:
+    gmp.ahead(1_000_000)
+    with gmp.idle():
+        time.sleep(0.01)
+    assert threading.active_count() == 1
+    drawn = len(gmp._stock)
+    assert 0 < drawn < 100_000
+    gmp.ahead(0)
+
+
+def test_an_encryption_shows_nothing_in_its_part_modulo_q_or_in_its_jacobi_symbol(gmp: OuSecretCipher) -> None:
+    values = gmp.encrypt(integers([5] * 400)).values
+    squares = sum(gmpy2.jacobi(value, gmp._n) == 1 for value in values)
+    assert 140 < squares < 260
+    middle = sum(value % gmp._q > gmp._q // 2 for value in values)
+    assert 140 < middle < 260
+
+
+@given(rows=st.integers(0, 30_000), buckets=st.lists(st.integers(1, 128), min_size=1, max_size=12))
+def test_every_column_is_in_one_group_and_groups_never_cost_more(rows: int, buckets: list[int]) -> None:
+    groups = column_groups(rows, buckets)
+    assert sorted(column for group in groups for column in group) == list(range(len(buckets)))
+    cells = [min(math.prod(buckets[column] for column in group), rows) for group in groups]
+    cost = sum(rows + (cell * len(group) if len(group) > 1 else 0) for group, cell in zip(groups, cells, strict=True))
+    assert cost <= rows * len(buckets)
+
+
+def test_two_columns_of_32_buckets_are_summed_together() -> None:
+    assert sorted(len(group) for group in column_groups(24_000, [32] * 10)) == [2] * 5

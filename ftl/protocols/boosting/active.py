@@ -1,6 +1,7 @@
 """The key holder's side of the rounds: encrypts, decrypts, chooses splits, and keeps every ensemble's margins."""
 
-from dataclasses import dataclass, field
+from contextlib import nullcontext
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +24,6 @@ from ftl.protocols.boosting.messages import (
 )
 from ftl.protocols.boosting.messages import Sums as SumsMessage
 from ftl.protocols.boosting.offers import (
-    EITHER,
     FALLING,
     UNBOUNDED,
     WITHHELD,
@@ -34,7 +34,7 @@ from ftl.protocols.boosting.offers import (
     Total,
     best_split,
 )
-from ftl.protocols.boosting.partition import Partition, bytes_of, columns_of, from_bits, leaf_bits, to_bits
+from ftl.protocols.boosting.partition import Partition, bytes_of, columns_of, from_bits, to_bits
 from ftl.protocols.boosting.sampling import Sampling
 from ftl.protocols.recipe import Task
 from ftl.protocols.trees import Split
@@ -70,7 +70,7 @@ class Growth:
         plan: of the run.
         own: the active party's candidates.
         partners: passive party to its number of candidates, none of them 0; see :func:`invite`.
-        cipher: with the secret key.
+        cipher: with the secret key; None where there are no partners.
         rules: how splits are compared.
         loss: what is minimised.
         sampling: of rows.
@@ -87,7 +87,7 @@ class Growth:
     plan: Plan
     own: Candidates
     partners: dict[str, int]
-    cipher: SecretCipher
+    cipher: SecretCipher | None
     rules: Rules
     loss: Loss
     sampling: Sampling
@@ -114,7 +114,7 @@ class Growth:
         gradient, hessian = (_by_tree(part * factors[:, :, None]) for part in (slope, bend))
         tree = _Round(self, number, np.repeat(factors > 0, self.plan.outputs, axis=0), gradient, hessian)
         tree.send_gradients()
-        if number + 1 < self.plan.rounds:
+        if self.cipher is not None and number + 1 < self.plan.rounds:
             most = sum(self.sampling.most(int(each.sum())) for each in training)
             self.cipher.ahead(most * self.plan.outputs)
         for level in range(self.plan.depth):
@@ -168,12 +168,16 @@ class _Round:
         self.totals: dict[Node, Total] = {}
         self.limits: dict[Node, tuple[float, float]] = {}
         self.owners: list[set[str]] = [set() for _ in training]
+        self.divided: list[NDArray[np.bool_]] = []  # by level: bool, shape (trees, nodes), nodes that were split
 
     def send_gradients(self) -> None:
         """Encrypt every training person's gradient and hessian for each tree, and send them to all partners."""
-        growth, training = self.growth, self.partition.training
-        gradient, hessian = (part[training] for part in self.scaled)
-        ciphertexts = growth.cipher.dump(growth.cipher.encrypt(growth.rules.packing.pack_all(gradient, hessian)))
+        growth, training, cipher = self.growth, self.partition.training, self.growth.cipher
+        if cipher is None:
+            return
+        packing, (gradient, hessian) = growth.rules.packing, self.scaled
+        plain = [packing.pack(g[rows], h[rows]) for g, h, rows in zip(gradient, hessian, training, strict=True)]
+        ciphertexts = cipher.dump(cipher.encrypt(np.concatenate(plain)))
         for partner in growth.partners:
             message = Gradients(to_bits(training), ciphertexts)
             send(growth.task, partner, f"round/{self.number}/gradients", message)
@@ -183,14 +187,16 @@ class _Round:
         best = self._choose(self._collect(level))
         split = np.zeros(self.partition.open.shape, dtype=bool)
         left = np.zeros(self.partition.node.shape, dtype=bool)
-        for node, sides in self._sides(level, best).items():
+        goes_left = self._sides(level, best)
+        for node, sides in goes_left.items():
             split[node] = True
             left[node[0]] |= sides
             self.owners[node[0]].add(best[node].party)
         if level + 1 < self.growth.plan.depth:
             for partner in self.growth.partners:
                 send(self.growth.task, partner, f"round/{self.number}/divided/{level}", Divided(split, to_bits(left)))
-        self._pass_limits(level, best)
+        self._pass_limits(best, goes_left)
+        self.divided.append(split)
         self.partition.advance(split, left)
 
     def steps(self) -> NDArray[np.float64]:
@@ -198,12 +204,19 @@ class _Round:
         leaves = 1 << self.growth.plan.depth
         steps = np.zeros((len(self.owners), leaves))
         for tree, (leaf, trained) in enumerate(zip(self.partition.node, self.partition.training, strict=True)):
-            slope, bend = (
-                np.bincount(leaf[trained], weights=part[tree, trained], minlength=leaves) for part in self.real
-            )
+            sums = [np.bincount(leaf[trained], weights=part[tree, trained], minlength=leaves) for part in self.real]
+            slope, bend = (np.asarray(part, dtype=np.float64) for part in sums)
             low, high = np.array([self.limits.get((tree, number), UNBOUNDED) for number in range(leaves)]).T
-            steps[tree] = np.clip(self.growth.rules.step(slope, bend), low, high)
+            steps[tree] = np.clip(self.growth.rules.step(slope, bend), low, high)[self._reached(tree)]
         return steps
+
+    def _reached(self, tree: int) -> NDArray[np.int64]:
+        """The leaf that each leaf stands for, int64, shape (leaves,): those under a closed node for its first one."""
+        depth = self.growth.plan.depth
+        path, reached = np.arange(1 << depth), np.zeros(1 << depth, dtype=np.int64)
+        for level, split in enumerate(self.divided):
+            reached = 2 * reached + (split[tree, reached] & (path >> (depth - 1 - level) & 1).astype(bool))
+        return reached
 
     def _collect(self, level: int) -> dict[Node, dict[str, Offer]]:
         """Every open node's offers; of two siblings one is summed, the other is the parent minus it."""
@@ -223,6 +236,9 @@ class _Round:
 
     def _own_offer(self, tree: int, node: int) -> Offer:
         own = self.growth.own
+        if not own.count:
+            nothing = np.zeros(0, dtype=np.int64)
+            return Offer(Sums(nothing, nothing, nothing), nothing.astype(np.uint8))
         people = self.partition.trained(tree, node)
         places = (np.array([column.first for column in own.columns], dtype=np.int64) + own.codes[people]).ravel()
         parts = [part[tree, people] for part in self.integers]
@@ -233,7 +249,8 @@ class _Round:
 
     def _receive(self, partner: str, level: int, nodes: int) -> list[Offer]:
         growth, topic, count = self.growth, f"round/{self.number}/sums/{level}", self.growth.partners[partner]
-        message = receive(growth.task, partner, topic, SumsMessage)
+        with growth.cipher.idle() if growth.cipher else nullcontext():
+            message = receive(growth.task, partner, topic, SumsMessage)
         require_shape(partner, topic, message.offered, (nodes, count))
         if (message.offered > FALLING).any():
             raise ProtocolError(f"{partner!r} sent candidates of an unknown kind under {topic!r}.")
@@ -241,14 +258,16 @@ class _Round:
             raise ProtocolError(f"{partner!r} sent sums of {len(message.ciphertexts)} nodes; {nodes} were expected.")
         try:
             return [
-                Offer(self._decrypt(data, count), offered)
+                Offer(self._decrypt(growth.cipher, data, count), offered)
                 for data, offered in zip(message.ciphertexts, message.offered, strict=True)
             ]
         except CipherError as exc:
             raise ProtocolError(f"{partner!r} sent sums that cannot be read: {exc.message}", cure=exc.cure) from exc
 
-    def _decrypt(self, data: bytes, count: int) -> Sums:
-        cipher, packing = self.growth.cipher, self.growth.rules.packing
+    def _decrypt(self, cipher: SecretCipher | None, data: bytes, count: int) -> Sums:
+        if cipher is None:
+            raise CipherError("There is no key to read sums with.")
+        packing = self.growth.rules.packing
         ciphertexts = cipher.load(data, compressed_length(count, cipher.capacity, packing.bits))
         return packing.unpack(cipher.decrypt(ciphertexts, packing.bits, compressed=count))
 
@@ -261,23 +280,34 @@ class _Round:
         return {node: best for node, best in chosen.items() if best is not None}
 
     def _total(self, tree: int, node: int) -> Total:
-        people = self.partition.trained(tree, node)
-        gradient, hessian = (int(part[tree, people].sum()) for part in self.integers)
-        return Total(gradient, hessian, int(people.sum()), self.limits.get((tree, node), UNBOUNDED))
+        total = self._sum(tree, self.partition.trained(tree, node))
+        return replace(total, limits=self.limits.get((tree, node), UNBOUNDED))
 
-    def _pass_limits(self, level: int, best: dict[Node, Best]) -> None:
+    def _sum(self, tree: int, people: NDArray[np.bool_]) -> Total:
+        gradient, hessian = (int(part[tree, people].sum()) for part in self.integers)
+        return Total(gradient, hessian, int(people.sum()))
+
+    def _pass_limits(self, best: dict[Node, Best], goes_left: dict[Node, NDArray[np.bool_]]) -> None:
         """Limits of the next level's nodes: of a node that was not split, its left child has them."""
         below: dict[Node, tuple[float, float]] = {}
         for (tree, node), limits in self.limits.items():
             below[tree, 2 * node] = below[tree, 2 * node + 1] = limits
         for (tree, node), one in best.items():
-            offer, candidate = self.offers[tree, node][one.party], one.candidates[0]
-            left = Total(*(int(part[candidate]) for part in (offer.sums.gradient, offer.sums.hessian, offer.sums.count)))
-            pair = self.growth.rules.limits_below(
-                self.fixed, self.totals[tree, node], left, int(offer.offered[candidate])
-            )
+            left = self._sum(tree, goes_left[tree, node] & self.partition.training[tree])
+            # Of equal candidates the owner takes one of its own choosing: where any of them is monotone, all are so.
+            matching = self._matching((tree, node), one, left)
+            direction = int(self.offers[tree, node][one.party].offered[matching].max())
+            pair = self.growth.rules.limits_below(self.fixed, self.totals[tree, node], left, direction)
             below[tree, 2 * node], below[tree, 2 * node + 1] = pair
         self.limits = {node: limits for node, limits in below.items() if limits != UNBOUNDED}
+
+    def _matching(self, node: Node, best: Best, left: Total) -> list[int]:
+        """Those of the best candidates that have exactly this sum."""
+        sums = self.offers[node][best.party].sums
+        found = (left.gradient, left.hessian, left.count)
+        return [
+            c for c in best.candidates if (int(sums.gradient[c]), int(sums.hessian[c]), int(sums.count[c])) == found
+        ]
 
     def _sides(self, level: int, best: dict[Node, Best]) -> dict[Node, NDArray[np.bool_]]:
         """Who goes left of each split, bool of shape (people,), from the split's owner."""
@@ -296,7 +326,8 @@ class _Round:
 
     def _receive_sides(self, partner: str, level: int, theirs: dict[Node, Best]) -> dict[Node, NDArray[np.bool_]]:
         topic, people = f"round/{self.number}/sides/{level}", self.growth.plan.people
-        message = receive(self.growth.task, partner, topic, Sides)
+        with self.growth.cipher.idle() if self.growth.cipher else nullcontext():
+            message = receive(self.growth.task, partner, topic, Sides)
         require_shape(partner, topic, message.left, (len(theirs), bytes_of(people)))
         sides = dict(zip(theirs, from_bits(message.left, people), strict=True))
         for node, left in sides.items():
@@ -308,10 +339,7 @@ class _Round:
         tree, number = node
         if (left & ~self.partition.members(tree, number)).any():
             raise ProtocolError(f"{partner!r} sent people to the left who are not in the node.")
-        people = left & self.partition.training[tree]
-        found = [*(int(part[tree, people].sum()) for part in self.integers), int(people.sum())]
-        sums = self.offers[node][partner].sums
-        if not any([int(sums.gradient[c]), int(sums.hessian[c]), int(sums.count[c])] == found for c in best.candidates):
+        if not self._matching(node, best, self._sum(tree, left & self.partition.training[tree])):
             raise ProtocolError(
                 f"{partner!r} sent people to the left whose gradients do not add up to the sum it sent before.",
                 cure=f"Check that {partner!r} runs the same version and aligned the same people.",

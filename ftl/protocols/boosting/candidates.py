@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 
 from ftl.features import BinEdges
 from ftl.protocols.boosting.offers import EITHER, FALLING, RISING
+from ftl.protocols.boosting.partition import leaf_bits
+from ftl.protocols.trees import Split
 
 A = TypeVar("A")
 
@@ -202,7 +204,7 @@ class Candidates:
             column = self.columns[place]
             at[column.first : column.first + column.bins] = start + np.arange(column.bins)
             start += length
-        return np.ascontiguousarray(self.codes[:, places]), bins, at
+        return self.codes[:, places], bins, at
 
     def counts(self, people: NDArray[np.bool_]) -> NDArray[np.int64]:
         """int64, shape (all bins,): how many of `people` are in each bin."""
@@ -240,6 +242,31 @@ class Candidates:
     def is_missing(self, column: Column) -> NDArray[np.bool_]:
         """bool, shape (shared,): who misses a numeric column."""
         return np.asarray(self.codes[:, self._place(column)] == len(column.cuts) + 1)
+
+    def split(
+        self, candidate: int, members: NDArray[np.bool_], tree: int, at: tuple[int, int], depth: int
+    ) -> tuple[Split, NDArray[np.bool_]]:
+        """A node's split by a candidate.
+
+        Where nobody in the node misses the column, later people who do go where most of the node's people go.
+
+        Args:
+            candidate: its number.
+            members: bool, shape (shared,): the node's people.
+            tree: number of the tree in the run.
+            at: (level, node).
+            depth: levels of the tree.
+
+        Returns:
+            the split, and bool, shape (shared,): which of the members go left.
+        """
+        column, threshold, codes, missing_left = self.describe(candidate)
+        left = np.asarray(self.goes_left(candidate) & members)
+        if threshold is not None and not self.is_missing(column)[members].any():
+            missing_left = bool(np.count_nonzero(left) * 2 >= np.count_nonzero(members))
+        level, node = at
+        bits = leaf_bits(2 * node, level + 1, depth), leaf_bits(2 * node + 1, level + 1, depth)
+        return Split(tree, column.number, threshold, codes, missing_left, *bits), left
 
     def describe(self, candidate: int) -> tuple[Column, float | None, tuple[int, ...], bool]:
         """(column, threshold, codes on the left, whether missing goes left) of a candidate."""

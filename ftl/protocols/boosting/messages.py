@@ -11,6 +11,12 @@ from ftl.errors import ProtocolError
 from ftl.protocols.recipe import Task
 
 
+class Working(msgspec.Struct, frozen=True):
+    """Active to passive while it fits a model of its own: so that a long fit is no time-out. `done` is the last."""
+
+    done: bool
+
+
 class Plan(msgspec.Struct, frozen=True):
     """What all parties of a run agree on; the active party sends it.
 
@@ -110,6 +116,18 @@ class Divided(msgspec.Struct, frozen=True):
 
     split: NDArray[np.bool_]
     left: NDArray[np.uint8]
+
+
+class Kept(msgspec.Struct, frozen=True):
+    """Active to passive: how many trees stay in the model, counted from the first."""
+
+    trees: int
+
+
+class Masks(msgspec.Struct, frozen=True):
+    """Passive to active: bits, shape (test people, trees): leaves that the party's own splits leave reachable."""
+
+    leaves: NDArray[Any]
 
 
 M = TypeVar("M", bound=msgspec.Struct)

@@ -1,6 +1,6 @@
 """What splits would gain, from sums of gradients and hessians, as in XGBoost (Chen and Guestrin 2016)."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -107,7 +107,7 @@ class Rules:
     min_hessian: float = 0.0
 
     def gains(self, fixed: FixedPoint, total: Total, offer: Offer) -> NDArray[np.float64]:
-        """G_L²/(H_L+λ) + G_R²/(H_R+λ) − G²/(H+λ) (eq. 7, doubled), float64, shape (candidates,); −inf where not allowed.
+        """G_L²/(H_L+λ) + G_R²/(H_R+λ) − G²/(H+λ) (eq. 7, doubled), float64; −inf where not allowed.
 
         With limits on a leaf's step w, a side counts −(2 G w + (H+λ) w²) for its limited step instead.
         """
@@ -132,7 +132,14 @@ class Rules:
     def limits_below(
         self, fixed: FixedPoint, total: Total, left: Total, direction: int
     ) -> tuple[tuple[float, float], tuple[float, float]]:
-        """Limits of a split's left and right child: with a monotone split neither may cross the middle of their steps."""
+        """Limits of a split's left and right child: with a monotone split neither may cross the middle of their steps.
+
+        Args:
+            fixed: what the round's integers stand for.
+            total: of the node.
+            left: of its left child.
+            direction: how the split was offered.
+        """
         if direction == EITHER:
             return total.limits, total.limits
         rest = Total(total.gradient - left.gradient, total.hessian - left.hessian, total.count - left.count)
@@ -193,8 +200,3 @@ def best_split(rules: Rules, fixed: FixedPoint, total: Total, offers: dict[str, 
         if top > highest:
             best, highest = Best(party, np.flatnonzero(gains == top).tolist(), top), top
     return best
-
-
-def with_limits(total: Total, limits: tuple[float, float]) -> Total:
-    """The same sums under other limits."""
-    return replace(total, limits=limits)

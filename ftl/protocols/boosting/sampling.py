@@ -34,9 +34,7 @@ class Sampling:
             return int(np.ceil(self.top * training)) + int(np.ceil(self.other * training))
         return training if self.rows >= 1 else int(np.ceil(self.rows * training))
 
-    def factors(
-        self, number: int, training: NDArray[np.bool_], gradient: NDArray[np.float64]
-    ) -> NDArray[np.float64]:
+    def factors(self, number: int, training: NDArray[np.bool_], gradient: NDArray[np.float64]) -> NDArray[np.float64]:
         """How often each row counts; 0 where it is left out.
 
         Args:

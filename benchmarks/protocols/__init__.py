@@ -1,0 +1,1 @@
+"""Seconds, bytes and messages of every protocol, against a peer in the same run."""

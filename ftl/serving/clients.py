@@ -1,0 +1,324 @@
+"""Who may ask the gateway what, and how often: registered clients, short-lived tokens, rates and quotas.
+
+A client shows its id and secret at ``POST /oauth/token`` (OAuth 2.0 client credentials, RFC 6749 section 4.4) and gets
+a token signed with Ed25519 (JWT, RFC 7519; EdDSA, RFC 8037) that says who it is and which services it may use. A
+gateway checks it without asking anybody. Rates are counted in each gateway process: with w processes a client gets w
+times its rate at most.
+"""
+
+import hashlib
+import hmac
+import secrets
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+import msgspec
+
+from ftl.consortium import Folder
+from ftl.crypto import KeyStore
+from ftl.crypto.keystore import create_once, replace
+from ftl.errors import InvalidRequest, NotAllowed, NotAuthorised, ServiceError, TooManyRequests
+
+FILE = "clients.json"
+SIGNING_KEY = "tokens.key"
+DEFAULT = "default"
+TOKEN_SECONDS = 900
+ISSUER = "ftl"
+ALGORITHM = "EdDSA"
+MOST_TOKENS = 10_000
+"""Verified tokens that are remembered; an older one is verified again."""
+DAY_SECONDS = 86_400
+RELOAD_SECONDS = 1.0
+"""Between two looks at the clients' file."""
+
+Scope = Literal["scores", "decisions", "outcomes", "models"]
+SCOPES: tuple[Scope, ...] = get_args(Scope)
+Clock = Callable[[], float]
+
+
+class Client(msgspec.Struct, frozen=True):
+    """A lending application.
+
+    Attributes:
+        id: names it in tokens, logs and bills.
+        secret: hex SHA-256 of its secret, which has 256 random bits.
+        scopes: the services it may use.
+        per_second: requests a second on average; 0 is without limit.
+        per_day: requests a day (UTC); 0 is without limit.
+    """
+
+    id: str
+    secret: str
+    scopes: tuple[Scope, ...] = SCOPES
+    per_second: float = 0
+    per_day: int = 0
+
+
+class Grant(msgspec.Struct, frozen=True):
+    """What `POST /oauth/token` answers.
+
+    Attributes:
+        access_token: to be shown as ``Authorization: Bearer …``.
+        token_type: ``Bearer``.
+        expires_in: seconds.
+        scope: services, separated by blanks.
+    """
+
+    access_token: str
+    token_type: str
+    expires_in: int
+    scope: str
+
+
+def add_client(
+    folder: Folder, name: str, scopes: tuple[Scope, ...] = SCOPES, *, per_second: float = 0, per_day: int = 0
+) -> str:
+    """Register a client.
+
+    Args:
+        folder: the consortium, as the coordinator has it.
+        name: of the client.
+        scopes: the services it may use.
+        per_second: requests a second; 0 is without limit.
+        per_day: requests a day; 0 is without limit.
+
+    Returns:
+        its secret, which is kept nowhere.
+
+    Raises:
+        ServiceError: there is one of that name, or a scope does not exist.
+    """
+    clients = read_clients(folder)
+    if name in clients:
+        raise ServiceError(f"There is a client {name!r} already.", cure="Remove it first, or choose another name.")
+    wrong = [scope for scope in scopes if scope not in SCOPES]
+    if wrong or not name.isprintable() or not 0 < len(name) <= 64:
+        what = f"There is no service {wrong[0]!r}." if wrong else "A client's name has 1 to 64 printable characters."
+        raise ServiceError(what, cure=f"Services are {', '.join(SCOPES)}.")
+    secret = secrets.token_urlsafe(32)
+    _write(folder, {**clients, name: Client(name, _digest(secret), scopes, per_second, per_day)})
+    return secret
+
+
+def remove_client(folder: Folder, name: str) -> None:
+    """Take a client's access away; tokens that it has are refused from the next second on.
+
+    Raises:
+        ServiceError: there is none of that name.
+    """
+    clients = read_clients(folder)
+    if name not in clients:
+        raise ServiceError(f"There is no client {name!r}.", cure=f"There are {', '.join(clients) or 'none'}.")
+    del clients[name]
+    _write(folder, clients)
+
+
+def read_clients(folder: Folder) -> dict[str, Client]:
+    """The registered clients by name.
+
+    Raises:
+        ServiceError: the file is not readable.
+    """
+    path = clients_file(folder)
+    if not path.exists():
+        return {}
+    try:
+        return {one.id: one for one in msgspec.json.decode(path.read_bytes(), type=list[Client])}
+    except (OSError, msgspec.MsgspecError) as exc:
+        raise ServiceError(f"{path} is not readable: {exc}.", cure="Restore it from a backup.") from exc
+
+
+def clients_file(folder: Folder) -> Path:
+    """Where clients are kept, mode 0600."""
+    return folder.coordinator / "keys" / FILE
+
+
+def provision_clients(folder: Folder, secret: str) -> None:
+    """Make the key that signs tokens, and the client :data:`DEFAULT` with a given secret; repeating changes nothing."""
+    KeyStore(folder.coordinator / "keys").key(SIGNING_KEY)
+    first = [Client(DEFAULT, _digest(secret))]
+    create_once(clients_file(folder), msgspec.json.encode(first))
+
+
+def _write(folder: Folder, clients: dict[str, Client]) -> None:
+    replace(clients_file(folder), msgspec.json.format(msgspec.json.encode(list(clients.values())), indent=2))
+
+
+def _digest(secret: str) -> str:
+    return hashlib.sha256(secret.encode()).hexdigest()
+
+
+@dataclass
+class _Use:
+    """How much of its rate and quota a client has left."""
+
+    tokens: float
+    at: float
+    day: int
+    today: int = 0
+
+
+class Access:
+    """Decides on every request.
+
+    Args:
+        folder: the consortium, as the coordinator has it.
+        clock: seconds since 1970.
+    """
+
+    def __init__(self, folder: Folder, clock: Clock) -> None:
+        from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+        self._folder, self._clock = folder, clock
+        self._key = Ed25519PrivateKey.from_private_bytes(KeyStore(folder.coordinator / "keys").read(SIGNING_KEY))
+        self._clients = read_clients(folder)
+        self._read_at, self._changed = clock(), self._stamp()
+        self._verified: OrderedDict[bytes, tuple[str, frozenset[str], float]] = OrderedDict()
+        self._uses: dict[str, _Use] = {}
+
+    def grant(self, name: str, secret: str, wanted: str = "") -> Grant:
+        """A token for a client that knows its secret.
+
+        Args:
+            name: of the client.
+            secret: as it was told when it was added.
+            wanted: services separated by blanks; all that it may use when empty.
+
+        Raises:
+            NotAuthorised: the name or the secret is wrong.
+            NotAllowed: it may not use a service that it wants.
+        """
+        import jwt
+
+        client = self._current().get(name)
+        if not hmac.compare_digest(_digest(secret), client.secret if client else _digest("")) or client is None:
+            raise NotAuthorised("The client's id or secret is wrong.", cure="Ask the coordinator for a new one.")
+        scopes = wanted.split() or list(client.scopes)
+        if refused := [scope for scope in scopes if scope not in client.scopes]:
+            raise NotAllowed(f"{name} may not use {refused[0]!r}.", cure=f"It may use {' '.join(client.scopes)}.")
+        now, scope = int(self._clock()), " ".join(scopes)
+        claims = {"iss": ISSUER, "sub": name, "scope": scope, "iat": now, "exp": now + TOKEN_SECONDS}
+        return Grant(jwt.encode(claims, self._key, ALGORITHM), "Bearer", TOKEN_SECONDS, scope)
+
+    def admit(self, authorisation: bytes, scope: Scope, requests: int = 1) -> Client:
+        """The client behind a request.
+
+        Args:
+            authorisation: the header of that name.
+            scope: the service it asks for.
+            requests: how many requests it counts for.
+
+        Raises:
+            NotAuthorised: no valid token.
+            NotAllowed: not this service.
+            TooManyRequests: over its rate or quota.
+        """
+        scheme, _, token = authorisation.partition(b" ")
+        name, scopes = self._who(token.strip()) if scheme.lower() == b"bearer" else ("", frozenset[str]())
+        client = self._current().get(name)
+        if client is None:
+            raise NotAuthorised(
+                "The token is missing, wrong or has expired.",
+                cure="Get one from POST /oauth/token and send 'Authorization: Bearer TOKEN'.",
+            )
+        if scope not in scopes or scope not in client.scopes:
+            raise NotAllowed(f"{name} may not use {scope!r}.", cure="Ask the coordinator to grant it.")
+        if client.per_second or client.per_day:
+            self._count(client, requests)
+        return client
+
+    def _who(self, token: bytes) -> tuple[str, frozenset[str]]:
+        """Client and scopes of a valid token; an empty name for any other."""
+        found = self._verified.get(token)
+        if found is None:
+            found = self._verify(token)
+            self._verified[token] = found
+            if len(self._verified) > MOST_TOKENS:
+                self._verified.popitem(last=False)
+        name, scopes, until = found
+        return (name, scopes) if self._clock() < until else ("", frozenset())
+
+    def _verify(self, token: bytes) -> tuple[str, frozenset[str], float]:
+        import jwt
+
+        try:
+            claims = jwt.decode(
+                token,
+                self._key.public_key(),
+                [ALGORITHM],
+                issuer=ISSUER,
+                options={"require": ["sub", "scope", "exp"], "verify_exp": False, "verify_iat": False},
+            )
+            return str(claims["sub"]), frozenset(str(claims["scope"]).split()), float(claims["exp"])
+        except (jwt.InvalidTokenError, UnicodeDecodeError, TypeError, ValueError):
+            return self._standing(token)
+
+    def _standing(self, token: bytes) -> tuple[str, frozenset[str], float]:
+        """The default client may show its secret itself: it lies on the coordinator's own machine."""
+        own = self._clients.get(DEFAULT)
+        if own and hmac.compare_digest(hashlib.sha256(token).hexdigest(), own.secret):
+            return DEFAULT, frozenset(own.scopes), float("inf")
+        return "", frozenset(), float("inf")
+
+    def _count(self, client: Client, requests: int) -> None:
+        now = self._clock()
+        today = int(now // DAY_SECONDS)
+        use = self._uses.setdefault(client.id, _Use(max(client.per_second, 1.0), now, today))
+        if use.day != today:
+            use.day, use.today = today, 0
+        if client.per_day and use.today + requests > client.per_day:
+            raise TooManyRequests(
+                f"{client.id} has used its {client.per_day} requests of today.", cure="Come tomorrow."
+            )
+        if client.per_second:
+            use.tokens = min(use.tokens + (now - use.at) * client.per_second, max(client.per_second, requests, 1.0))
+            use.at = now
+            if use.tokens < requests:
+                what = f"{client.id} may send {client.per_second:g} requests a second."
+                raise TooManyRequests(what, cure="Send fewer, or ask the coordinator for a higher rate.")
+            use.tokens -= requests
+        use.today += requests
+
+    def _current(self) -> dict[str, Client]:
+        now = self._clock()
+        if not 0 <= now - self._read_at < RELOAD_SECONDS:
+            self._read_at = now
+            if (changed := self._stamp()) != self._changed:
+                self._clients, self._changed = read_clients(self._folder), changed
+                self._verified.clear()
+        return self._clients
+
+    def _stamp(self) -> tuple[int, int]:
+        path = clients_file(self._folder)
+        if not path.exists():
+            return 0, 0
+        state = path.stat()
+        return state.st_mtime_ns, state.st_ino
+
+
+def read_grant_request(body: bytes, authorisation: bytes) -> tuple[str, str, str]:
+    """(client id, secret, wanted scope) of a token request; id and secret in the form or as HTTP Basic.
+
+    Raises:
+        InvalidRequest: it is no request for client credentials.
+    """
+    from base64 import b64decode
+    from binascii import Error
+    from urllib.parse import parse_qs, unquote
+
+    try:
+        form = {name: values[-1] for name, values in parse_qs(body.decode(), strict_parsing=bool(body)).items()}
+        name, secret = form.get("client_id", ""), form.get("client_secret", "")
+        scheme, _, basic = authorisation.partition(b" ")
+        if scheme.lower() == b"basic":
+            name, _, secret = (unquote(part) for part in b64decode(basic).decode().partition(":"))
+    except (ValueError, Error) as exc:
+        raise InvalidRequest("The body is no form.", cure="Send application/x-www-form-urlencoded.") from exc
+    if form.get("grant_type") != "client_credentials":
+        raise InvalidRequest(
+            "grant_type is not client_credentials.", cure="Send grant_type=client_credentials.", field="grant_type"
+        )
+    return name, secret, form.get("scope", "")

@@ -1,0 +1,215 @@
+"""Clients, tokens, rates and replays; the endpoints that need them."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import httpx
+import jwt
+import pytest
+from conftest import Site, expected, identifiers, make_site
+
+from ftl.consortium import Folder
+from ftl.errors import InvalidRequest, NotAllowed, NotAuthorised, Replayed, ServiceError, TooManyRequests
+from ftl.serving.clients import Access, add_client, clients_file, read_clients, read_grant_request, remove_client
+from ftl.serving.replay import Replays
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = datetime(2026, 3, 1, 12, tzinfo=UTC).timestamp()
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Folder:
+    return make_site(tmp_path).folder
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+def bearer(token: str) -> bytes:
+    return b"Bearer " + token.encode()
+
+
+def test_a_token_admits_its_client_to_its_services_until_it_expires(place: Folder, clock: Clock) -> None:
+    secret = add_client(place, "lender", ("scores",))
+    access = Access(place, clock)
+    grant = access.grant("lender", secret)
+    assert (grant.scope, grant.expires_in) == ("scores", 900)
+    assert access.admit(bearer(grant.access_token), "scores").id == "lender"
+    with pytest.raises(NotAllowed, match="lender may not use 'decisions'"):
+        access.admit(bearer(grant.access_token), "decisions")
+    clock.now += 901
+    with pytest.raises(NotAuthorised, match="has expired"):
+        access.admit(bearer(grant.access_token), "scores")
+
+
+def test_a_token_of_another_key_another_algorithm_or_changed_by_a_letter_is_refused(
+    place: Folder, clock: Clock
+) -> None:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+    access = Access(place, clock)
+    secret = add_client(place, "lender")
+    clock.now += 2
+    good = access.grant("lender", secret).access_token
+    claims = jwt.decode(good, options={"verify_signature": False})
+    head, body, signature = good.split(".")
+    forged = [
+        jwt.encode(claims, Ed25519PrivateKey.generate(), "EdDSA"),
+        jwt.encode(claims, "s" * 32, "HS256"),
+        jwt.encode(claims, None, "none"),
+        f"{head}.{body[:-2]}xx.{signature}",
+        "",
+        "a.b.c",
+        "ä",
+    ]
+    for token in forged:
+        with pytest.raises(NotAuthorised, match="missing, wrong or has expired"):
+            access.admit(bearer(token), "scores")
+    assert access.admit(bearer(good), "scores").id == "lender"
+
+
+def test_a_wrong_secret_or_an_unknown_client_gets_no_token(place: Folder, clock: Clock) -> None:
+    add_client(place, "lender", ("scores",))
+    access = Access(place, clock)
+    for name, secret in (("lender", "wrong"), ("nobody", ""), ("", "")):
+        with pytest.raises(NotAuthorised, match="id or secret is wrong"):
+            access.grant(name, secret)
+
+
+def test_a_client_that_was_removed_or_lost_a_service_is_refused_a_second_later(place: Folder, clock: Clock) -> None:
+    secret = add_client(place, "lender")
+    access = Access(place, clock)
+    token = access.grant("lender", secret).access_token
+    access.admit(bearer(token), "scores")
+    remove_client(place, "lender")
+    clock.now += 1.1
+    with pytest.raises(NotAuthorised, match="missing, wrong"):
+        access.admit(bearer(token), "scores")
+
+
+def test_a_rate_lets_bursts_of_a_second_through_and_refills(place: Folder, clock: Clock) -> None:
+    secret = add_client(place, "lender", per_second=5)
+    access = Access(place, clock)
+    token = bearer(access.grant("lender", secret).access_token)
+    for _ in range(5):
+        access.admit(token, "scores")
+    with pytest.raises(TooManyRequests, match="lender may send 5 requests a second"):
+        access.admit(token, "scores")
+    clock.now += 0.4
+    access.admit(token, "scores")
+    access.admit(token, "scores")
+    with pytest.raises(TooManyRequests, match="5 requests a second"):
+        access.admit(token, "scores")
+
+
+def test_a_quota_ends_with_the_day(place: Folder, clock: Clock) -> None:
+    secret = add_client(place, "lender", per_day=2)
+    access = Access(place, clock)
+    token = bearer(access.grant("lender", secret).access_token)
+    access.admit(token, "scores")
+    access.admit(token, "scores")
+    with pytest.raises(TooManyRequests, match="has used its 2 requests of today"):
+        access.admit(token, "scores")
+    clock.now += 12 * 3600 + 1
+    fresh = bearer(access.grant("lender", secret).access_token)
+    assert access.admit(fresh, "scores").id == "lender"
+
+
+def test_the_clients_file_holds_no_secret_and_is_its_owners_only(place: Folder) -> None:
+    secret = add_client(place, "lender")
+    assert secret not in clients_file(place).read_text()
+    assert clients_file(place).stat().st_mode & 0o777 == 0o600
+    assert set(read_clients(place)) == {"default", "lender"}
+
+
+def test_two_clients_of_one_name_and_unknown_services_are_refused(place: Folder) -> None:
+    add_client(place, "lender")
+    with pytest.raises(ServiceError, match="a client 'lender' already"):
+        add_client(place, "lender")
+    with pytest.raises(ServiceError, match="no service 'everything'"):
+        add_client(place, "other", ("everything",))  # type: ignore[arg-type]
+    with pytest.raises(ServiceError, match="no client 'nobody'"):
+        remove_client(place, "nobody")
+
+
+@pytest.mark.parametrize("body", [b"", b"grant_type=password", b"\xff\xfe=1", b"grant_type"])
+def test_anything_but_client_credentials_is_refused(body: bytes) -> None:
+    with pytest.raises(InvalidRequest, match=r"grant_type is not client_credentials|no form"):
+        read_grant_request(body, b"")
+
+
+def test_a_repeated_idempotency_key_is_refused_for_its_client_only_and_not_for_ever() -> None:
+    clock = Clock()
+    replays = Replays(clock)
+    replays.refuse("a", b"k")
+    replays.refuse("b", b"k")
+    replays.refuse("a", None)
+    replays.refuse("a", None)
+    with pytest.raises(Replayed, match="was answered before"):
+        replays.refuse("a", b"k")
+    clock.now += 601
+    replays.refuse("a", b"k")
+    with pytest.raises(InvalidRequest, match="0 bytes"):
+        replays.refuse("a", b"")
+
+
+def test_the_gateway_grants_tokens_to_registered_clients_and_bounds_them(site: Site) -> None:
+    secret = add_client(site.folder, "shop", ("scores",), per_second=1)
+    httpx.get(f"{site.url}/healthz")
+    form = {"grant_type": "client_credentials"}
+    import time
+
+    time.sleep(1.1)  # until the gateway has looked at the file again
+    said = httpx.post(f"{site.url}/oauth/token", data=form, auth=("shop", secret))
+    assert said.status_code == 200
+    headers = {"authorization": f"Bearer {said.json()['access_token']}"}
+    first = httpx.post(f"{site.url}/v1/scores", json=identifiers(3), headers=headers)
+    assert first.status_code == 200
+    assert httpx.get(f"{site.url}/v1/models", headers=headers).status_code == 403
+    second = httpx.post(f"{site.url}/v1/scores", json=identifiers(3), headers=headers)
+    assert (second.status_code, second.headers["retry-after"]) == (429, "1")
+    assert httpx.post(f"{site.url}/oauth/token", data=form, auth=("shop", "wrong")).status_code == 401
+
+
+def test_a_batch_answers_everybody_in_order_and_says_who_is_unknown(site: Site) -> None:
+    people = [identifiers(4), identifiers(999_999), identifiers(250), {**identifiers(5), "fields": {"amount": 10.0}}]
+    headers = {"authorization": f"Bearer {site.token}"}
+    answers = httpx.post(f"{site.url}/v1/scores:batch", json={"applicants": people}, headers=headers).json()["answers"]
+    assert [sorted(answer) for answer in answers] == [["scored"], ["refused"], ["scored"], ["scored"]]
+    assert answers[1]["refused"]["code"] == "applicant_unknown"
+    for place, probability in (
+        (0, expected(site, 4)),
+        (2, expected(site, 250)),
+        (3, expected(site, 5, amount=10.0)),
+    ):
+        assert answers[place]["scored"]["probability_of_default"] == pytest.approx(probability)
+
+
+def test_a_batch_names_the_place_of_what_is_wrong(site: Site) -> None:
+    headers = {"authorization": f"Bearer {site.token}"}
+    blank = {"applicants": [identifiers(1), {**identifiers(2), "phone": " "}]}
+    said = httpx.post(f"{site.url}/v1/scores:batch", json=blank, headers=headers)
+    assert (said.status_code, said.json()["field"]) == (422, "applicants[1].phone")
+    assert httpx.post(f"{site.url}/v1/scores:batch", json={"applicants": []}, headers=headers).status_code == 422
+
+
+def test_a_request_sent_twice_under_one_key_is_answered_once(site: Site) -> None:
+    headers = {"authorization": f"Bearer {site.token}", "idempotency-key": "once-only"}
+    assert httpx.post(f"{site.url}/v1/scores", json=identifiers(3), headers=headers).status_code == 200
+    again = httpx.post(f"{site.url}/v1/scores", json=identifiers(3), headers=headers)
+    assert (again.status_code, again.json()["code"]) == (409, "replayed")
+
+
+def test_metrics_count_answers_by_path_and_status_and_name_nobody(site: Site) -> None:
+    site.score(identifiers(6))
+    text = httpx.get(f"{site.url}/metrics").text
+    assert 'ftl_requests_total{path="/v1/scores",status="200"}' in text
+    assert 'ftl_request_seconds_bucket{le="0.1",path="/v1/scores"}' in text
+    assert identifiers(6)["id_number"] not in text
