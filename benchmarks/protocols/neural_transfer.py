@@ -1,4 +1,4 @@
-"""One iteration of `neural_transfer`: seconds, bytes and messages of both variants, both parties in threads of one process.
+"""One iteration of `neural_transfer`: seconds, bytes and messages of both variants, parties in threads of one process.
 
 ``python -m benchmarks.protocols.neural_transfer --json``. An iteration is both networks' forward passes, the exchange
 of gradients and both steps of Adam. What secret shares use up is made ahead by the parties themselves and depends on no

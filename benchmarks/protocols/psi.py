@@ -1,6 +1,6 @@
 """The private set intersection: seconds, bytes, messages and memory, each party in a process of its own.
 
-``python -m benchmarks.protocols.psi --people 1000000 --json``; every part by itself: ``--only million`` and so on. The peer is
+``python -m benchmarks.protocols.psi --people 1000000 --json``, or one part of it, ``--only million``. The peer is
 openmined-psi, from the package index into an environment of its own; where that cannot be made, the result says so.
 Nothing but the standard library is imported above, so that the same file is the peer's program in its environment.
 """

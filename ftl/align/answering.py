@@ -12,7 +12,7 @@ from ftl.align.asking import words
 from ftl.align.deck import NOBODY, Deck
 from ftl.align.identifiers import Rows
 from ftl.align.joint import masked_shares
-from ftl.align.matching import TABLED_BYTES, Tags, equal_places, narrowed, repeats, tag_bytes, widened
+from ftl.align.matching import TABLED_BYTES, Tags, cut, equal_places, narrowed, repeats, tag_bytes, widened
 from ftl.align.messages import Batch, Done, Have, Shared, Table
 from ftl.align.opening import Run
 from ftl.align.post import BATCH
@@ -101,7 +101,7 @@ class Answering:
         named = widened(tags)
         if repeats(named):
             raise self.run.post.refusal(self.peer, "named a person twice in the common order")
-        own, place = equal_places(widened(narrowed(self._digests[:, :2], self.width)), named)
+        own, place = equal_places(self._digests[:, :2], named)
         if len(own) != len(named) or (self.deck.cards[own] == NOBODY).any():
             raise self.run.post.refusal(self.peer, "named a person outside the list in the common order")
         return own[np.argsort(place)]
@@ -129,11 +129,10 @@ class Answering:
     def _digest(self) -> None:
         first, secret, wide = self._progress.digested, self._progress.secret, self._digests.shape[1]
         last, deck = min(first + BATCH, len(self.deck)), self.deck
-        self._digests[first:last] = spread(
-            self.run.pool,
-            last - first,
-            lambda some: digests(deck.multiplied(secret, first, some), deck.salt, wide),
+        found = spread(
+            self.run.pool, last - first, lambda some: digests(deck.multiplied(secret, first, some), deck.salt, wide)
         )
+        self._digests[first:last] = cut(found, self.width)
         self._note(digested=last)
 
     def _note(self, **changed: int) -> None:

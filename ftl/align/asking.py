@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from ftl.align.deck import Deck
 from ftl.align.identifiers import Rows
-from ftl.align.matching import TABLED_BYTES, Tags, narrowed, repeats, tag_bytes, widened
+from ftl.align.matching import TABLED_BYTES, Tags, cut, narrowed, repeats, tag_bytes, widened
 from ftl.align.messages import Batch, Done, Have, Shared, Table
 from ftl.align.opening import Run
 from ftl.align.post import BATCH
@@ -84,12 +84,10 @@ class Asking:
     def step(self) -> None:
         """Send a batch and take one of each kind."""
         self._send_points()
-        progress = self._progress
-        if progress.answers < len(self.deck):
-            progress = self._take_answer(progress)
-        if not self.tabled and progress.offered < self._due:
-            progress = self._take_offered(progress, "tags")
-        self._note(progress)
+        if self._progress.answers < len(self.deck):
+            self._take_answer()
+        if not self.tabled and self._progress.offered < self._due:
+            self._take_offered("tags")
 
     def shares(self) -> NDArray[np.uint8]:
         """uint8, shape (n, width): what the peer's table says of each person, unmasked; see :mod:`ftl.align.joint`."""
@@ -97,7 +95,7 @@ class Asking:
         if table.slots != self._due or not 0 <= table.attempt < MOST_ATTEMPTS:
             raise self.run.post.refusal(self.peer, "announced an impossible table")
         while self._progress.offered < self._due:
-            self._note(self._take_offered(self._progress, "places"))
+            self._take_offered("places")
         self._require_different(self.digests_, "points it was asked to multiply")
         found = look_up(self._offered, self.digests_[:, 4], table.attempt)
         return found ^ narrowed(self.digests_[:, 2:4], self.width)
@@ -107,7 +105,7 @@ class Asking:
         self._require_different(self.digests_, "points it was asked to multiply")
         theirs = widened(self._offered)
         self._require_different(theirs, "tags of its people")
-        return widened(narrowed(self.digests_[:, :2], self.width)), theirs
+        return self.digests_[:, :2], theirs
 
     def tell(self, places: Rows) -> None:
         """Tell the peer which of its people all know: those at these places of the own deck, in this order."""
@@ -127,24 +125,23 @@ class Asking:
         self.run.post.send(self.peer, "points", Batch, first=first, rows=points)
         self._sent = first + length
 
-    def _take_answer(self, progress: Progress) -> Progress:
-        first = progress.answers
+    def _take_answer(self) -> None:
+        first, inverse = self._progress.answers, self._progress.inverse
         doubled = self.run.post.points(self.peer, "doubled", first, len(self.deck))
-        salt, inverse, wide = self.deck.salt, progress.inverse, self.digests_.shape[1]
-        self.digests_[first : first + len(doubled)] = spread(
-            self.run.pool, len(doubled), lambda some: digests(multiply(inverse, doubled[some]), salt, wide)
-        )
-        return msgspec.structs.replace(progress, answers=first + len(doubled))
+        salt, wide = self.deck.salt, self.digests_.shape[1]
+        found = spread(self.run.pool, len(doubled), lambda some: digests(multiply(inverse, doubled[some]), salt, wide))
+        self.digests_[first : first + len(doubled)] = cut(found, self.width)
+        self._note(answers=first + len(doubled))
 
-    def _take_offered(self, progress: Progress, topic: str) -> Progress:
-        first = progress.offered
+    def _take_offered(self, topic: str) -> None:
+        first = self._progress.offered
         rows = self.run.post.batch(self.peer, topic, first, self._due, self.width)
         self._offered[first : first + len(rows)] = rows
-        return msgspec.structs.replace(progress, offered=first + len(rows))
+        self._note(offered=first + len(rows))
 
-    def _note(self, progress: Progress) -> None:
-        self._progress = progress
-        self._store.keep(RECORD, progress)
+    def _note(self, **changed: int) -> None:
+        self._progress = msgspec.structs.replace(self._progress, **changed)
+        self._store.keep(RECORD, self._progress)
 
     def _require_different(self, tags: NDArray[Any], what: str) -> None:
         repeated = repeats(tags)

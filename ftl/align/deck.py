@@ -61,9 +61,9 @@ def deal(store: Store, rows: Rows, length: int) -> tuple[Rows, bytes]:
     cards: Rows = store.array("deck", (length,), np.int64)
     dealt = store.kept("deck", Dealt)
     if dealt is None:
-        cards[: len(rows)], cards[len(rows) :] = rows, NOBODY
-        draws = np.frombuffer(secrets.token_bytes(8 * length), dtype=np.uint64)
-        cards[:] = cards[np.argsort(draws, kind="stable")]
+        cards[:] = np.argsort(np.frombuffer(secrets.token_bytes(8 * length), dtype=np.uint64), kind="stable")
+        present = cards < len(rows)
+        cards[present], cards[~present] = rows[cards[present]], NOBODY
         dealt = Dealt(secrets.token_bytes(32))
         store.keep("deck", dealt)
     return cards, dealt.seed

@@ -9,7 +9,7 @@ from itertools import islice
 import numpy as np
 from numpy.typing import NDArray
 
-from ftl.align.matching import repeats
+from ftl.align.matching import Tags, repeats
 from ftl.errors import AlignmentError
 
 Rows = NDArray[np.int64]
@@ -24,13 +24,13 @@ class Identifiers:
 
     Attributes:
         party: the owner; named in errors.
-        packed: the bytes of all.
+        packed: the bytes of all; not copied into an immutable object, to hold them once.
         ends: int64, shape (n + 1,): identifier i is ``packed[ends[i]:ends[i + 1]]``.
         present: bool, shape (n,): False for a person without this identifier.
     """
 
     party: str
-    packed: bytes
+    packed: bytearray
     ends: Rows
     present: NDArray[np.bool_]
 
@@ -48,15 +48,15 @@ class Identifiers:
             packed += b"".join(encoded)
             lengths.append(np.fromiter(map(len, encoded), dtype=np.int64, count=len(piece)))
             present.append(np.fromiter((text is not None for text in piece), dtype=bool, count=len(piece)))
-        return cls(party, bytes(packed), np.cumsum(np.concatenate(lengths)), np.concatenate(present))
+        return cls(party, packed, np.cumsum(np.concatenate(lengths)), np.concatenate(present))
 
     def __len__(self) -> int:
         return len(self.present)
 
     def texts(self, rows: Rows) -> list[bytes]:
         """Identifiers of `rows`."""
-        firsts, lasts = self.ends[rows].tolist(), self.ends[rows + 1].tolist()
-        return [self.packed[first:last] for first, last in zip(firsts, lasts, strict=True)]
+        firsts, lasts, packed = self.ends[rows].tolist(), self.ends[rows + 1].tolist(), memoryview(self.packed)
+        return [bytes(packed[first:last]) for first, last in zip(firsts, lasts, strict=True)]
 
     def rows(self) -> Rows:
         """int64: rows that have this identifier."""
@@ -69,8 +69,10 @@ class Identifiers:
             AlignmentError: says how many rows have one that another row has too.
         """
         rows, key = self.rows(), secrets.token_bytes(16)
-        pieces = [_hashed(self.texts(rows[i : i + PIECE]), key) for i in range(0, len(rows), PIECE)]
-        repeated = repeats(np.frombuffer(b"".join(pieces), dtype=np.uint64).reshape(-1, 2))
+        hashes = np.empty((len(rows), 2), dtype=np.uint64)
+        for first in range(0, len(rows), PIECE):
+            hashes[first : first + PIECE] = _hashed(self.texts(rows[first : first + PIECE]), key)
+        repeated = repeats(hashes)
         if repeated:
             raise AlignmentError(
                 f"{self.party}: {repeated} of {len(rows)} rows have {name} that another row has too.",
@@ -85,7 +87,8 @@ class Identifiers:
     def fingerprint(self, key: bytes) -> bytes:
         """32 bytes by which a party knows its own list again; they stay in it."""
         state = hashlib.blake2b(self.packed, key=key, digest_size=32)
-        state.update(self.ends.tobytes() + self.present.tobytes())
+        state.update(self.ends.data)
+        state.update(self.present.data)
         return state.digest()
 
 
@@ -99,5 +102,6 @@ def _encoded(party: str, text: str | None) -> bytes:
         ) from None
 
 
-def _hashed(texts: list[bytes], key: bytes) -> bytes:
-    return b"".join([hashlib.blake2b(text, key=key, digest_size=16).digest() for text in texts])
+def _hashed(texts: list[bytes], key: bytes) -> Tags:
+    raw = b"".join([hashlib.blake2b(text, key=key, digest_size=16).digest() for text in texts])
+    return np.frombuffer(raw, dtype="<u8").reshape(-1, 2)

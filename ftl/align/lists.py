@@ -116,7 +116,9 @@ class _List:
             cards, seed = deal(self.run.store.part("order"), everybody, self.run.settings.padded(len(everybody)))
             lacking = np.isin(cards, np.flatnonzero(~self.identifiers.present))
             return Deck(self.identifiers, np.where(lacking, NOBODY, cards), self._salt(), seed)
-        left = np.setdiff1d(self.identifiers.rows(), np.concatenate([_EMPTY, *self.before.rows]))
+        left = self.identifiers.rows()
+        if self.before.rows:
+            left = np.setdiff1d(left, np.concatenate(self.before.rows))
         cards, seed = deal(store, left, self.run.settings.padded(len(left)))
         return Deck(self.identifiers, cards, self._salt(), seed)
 

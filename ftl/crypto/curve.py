@@ -169,24 +169,23 @@ def _digest(start: "hashlib._Hash", text: bytes) -> int:
     return int.from_bytes(state.digest()[:POINT_BYTES], "little") & (2**255 - 1)
 
 
-def _elligator(hashes: Sequence[int]) -> list[int]:
+def _elligator(hashes: Sequence[int]) -> "list[gmpy2.mpz]":
     """The u-coordinates that Elligator 2 maps `hashes` to, with one inversion for all (Montgomery's trick).
 
     With w = 1 + 2r², the first candidate is u = -A/w; it is on the curve when u³ + Au² + u is a square, which is when
     -Aw(A² - A²w + w²) is one (the same times w⁴). If not, -A - u is on it.
     """
-    field, squares = gmpy2.mpz(PRIME), [gmpy2.mpz(r) ** 2 for r in hashes]
-    ws = [(1 + 2 * square) % field for square in squares]
+    ws = [(2 * r * r + 1) % _FIELD for r in map(gmpy2.mpz, hashes)]
     products = [gmpy2.mpz(1)]
     for w in ws:
-        products.append(products[-1] * w % field)
-    inverse = gmpy2.invert(products[-1], field)
+        products.append(products[-1] * w % _FIELD)
+    inverse = gmpy2.invert(products[-1], _FIELD)
     us = []
     for w, before in zip(reversed(ws), reversed(products[:-1]), strict=True):
-        u = -_A * (inverse * before % field) % field
-        inverse = inverse * w % field
-        on_curve = gmpy2.jacobi(-_A * w * (_A_SQUARED * (1 - w) + w * w) % field, field) == 1
-        us.append(int(u if on_curve else (-_A - u) % field))
+        u = -_A * inverse * before % _FIELD
+        inverse = inverse * w % _FIELD
+        on_curve = gmpy2.jacobi(-_A * w * (_A_SQUARED * (1 - w) + w * w), _FIELD) == 1
+        us.append(u if on_curve else (-_A - u) % _FIELD)
     return us[::-1]
 
 
@@ -205,6 +204,7 @@ def _points(raw: bytes) -> Points:
     return np.frombuffer(raw, dtype=np.uint8).reshape(-1, POINT_BYTES)
 
 
+_FIELD = gmpy2.mpz(PRIME)
 _A = 486662
 _A_SQUARED = _A**2
 _SMALL = np.array([list(u.to_bytes(POINT_BYTES, "little")) for u in SMALL_ORDER], dtype=np.uint8)

@@ -38,6 +38,9 @@ _MODULUS_BITS = [57, 60, 60, 41]
 MOST_PRODUCTS = 1 << 12
 """In one sum, so that the noise stays below 2^72 at the very most and results can be decrypted."""
 
+OPERAND_COST, RESULT_COST = 5.0, 7.0
+"""Milliseconds that a ciphertext of operands and one of results take both parties, but for the products."""
+
 Slots = NDArray[np.int64]
 """int64, shape (n, 8192): residues of n plaintexts."""
 
@@ -201,41 +204,61 @@ def masks(prime: int, count: int) -> Slots:
     return random_below(prime, (count, SLOTS))
 
 
-def blocks(matrix: NDArray[np.int64]) -> Slots:
-    """Rows of a matrix, shape (n, k), side by side: 8192 // k rows in each plaintext, zeros behind.
+def blocks(*matrices: NDArray[np.int64]) -> Slots:
+    """Rows of matrices of one shape (n, k) side by side, zeros behind.
+
+    With m matrices each plaintext has m regions, region i for rows of matrix i; all regions hold the same row numbers.
 
     Raises:
-        CipherError: a row is longer than a plaintext.
+        CipherError: they do not fit into a plaintext.
     """
-    per = _per(matrix.shape[1])
-    count = -(-len(matrix) // per)
-    padded = np.zeros((count * per, matrix.shape[1]), dtype=np.int64)
-    padded[: len(matrix)] = matrix
-    slots = np.zeros((count, SLOTS), dtype=np.int64)
-    slots[:, : per * matrix.shape[1]] = padded.reshape(count, -1)
+    count, width = matrices[0].shape
+    per = rows_per_region(width, len(matrices))
+    plaintexts = -(-count // per)
+    padded = np.zeros((len(matrices), plaintexts * per, width), dtype=np.int64)
+    padded[:, :count] = matrices
+    regions = padded.reshape(len(matrices), plaintexts, per * width).transpose(1, 0, 2)
+    slots = np.zeros((plaintexts, SLOTS), dtype=np.int64)
+    slots[:, : len(matrices) * per * width] = regions.reshape(plaintexts, -1)
     return slots
 
 
 def rows(slots: Slots, count: int, width: int) -> NDArray[np.int64]:
-    """The first `count` rows of a matrix that :func:`blocks` laid out, shape (count, width)."""
-    return slots[:, : _per(width) * width].reshape(-1, width)[:count]
+    """The first `count` rows of a matrix that :func:`blocks` laid out in one region, shape (count, width)."""
+    per = rows_per_region(width, 1)
+    return slots[:, : per * width].reshape(-1, width)[:count]
 
 
-def folded(slots: Slots, width: int, prime: int) -> NDArray[np.int64]:
-    """Per plaintext the sum of its rows of `width` residues, modulo `prime`, shape (n, width)."""
-    per = _per(width)
-    return np.asarray(slots[:, : per * width].reshape(len(slots), per, width).sum(axis=1) % prime)
+def folded(slots: Slots, width: int, prime: int, regions: int = 1) -> NDArray[np.int64]:
+    """Per plaintext and region the sum of its rows of `width` residues, modulo `prime`, shape (n, regions, width)."""
+    per = rows_per_region(width, regions)
+    shaped = slots[:, : regions * per * width].reshape(len(slots), regions, per, width)
+    return np.asarray(shaped.sum(axis=2) % prime)
 
 
-def block_count(count: int, width: int) -> int:
+def block_count(count: int, width: int, regions: int = 1) -> int:
     """Plaintexts that :func:`blocks` makes of `count` rows of `width`."""
-    return -(-count // _per(width))
+    return -(-count // rows_per_region(width, regions))
 
 
-def _per(width: int) -> int:
-    if not 1 <= width <= SLOTS:
-        raise CipherError(f"Rows of {width} numbers do not fit into a plaintext of {SLOTS}.")
-    return SLOTS // width
+def rows_per_region(width: int, regions: int) -> int:
+    """Rows that a region of a plaintext holds.
+
+    Raises:
+        CipherError: none.
+    """
+    if width < 1 or regions < 1 or width * regions > SLOTS:
+        raise CipherError(f"{regions} rows of {width} numbers do not fit into a plaintext of {SLOTS}.")
+    return SLOTS // (width * regions)
+
+
+def best_regions(count: int, width: int, results: int) -> int:
+    """Regions with which sums over `count` rows of `width`, `results` of them, take least time.
+
+    More regions mean more plaintexts to encrypt, and fewer results to refresh and to decrypt.
+    """
+    choices = [regions for regions in range(1, results + 1) if regions * width <= SLOTS]
+    return min(choices, key=lambda m: OPERAND_COST * block_count(count, width, m) + RESULT_COST * -(-results // m))
 
 
 def _context(prime: int) -> Any:

@@ -34,14 +34,14 @@ from ftl.crypto.heu_cipher import HeuPublicCipher, HeuScheme, HeuSecretCipher, o
 from ftl.crypto.packing import Plaintexts
 from ftl.errors import CipherError
 
-EXPONENT_BITS = 242
-"""Of a random exponent; h has an order of 224 bits, so h^r is even among its powers but for 2^-18."""
+EXPONENT_BITS = 240
+"""Of a random exponent; h has an order of 224 bits, so h^r is even among its powers but for 2^-16."""
 
 PUBLIC_WINDOW = 8
 """Bits of an exponent that one entry of a public key's table stands for."""
 
-WINDOW = 11
-"""Likewise for the key holder, who encrypts more: 22 tables of 2,048 numbers, some 10 MB, 0.1 s once. Larger ones need
+WINDOW = 12
+"""Likewise for the key holder, who encrypts more: 20 tables of 4,096 numbers, some 20 MB, 0.2 s once. Larger ones need
 fewer multiplications, but no longer fit into a processor's cache."""
 
 CHUNK = 64

@@ -23,11 +23,11 @@ MOST_WEIGHT = 0.1
 """Greatest share of a vector's sum of squares that one person may carry. Above it, the product with another's vector
 would tell that vector's value for this person."""
 
-FLOOR = 1e-6
+FLOOR = 1e-5
 """Least eigenvalue of a correlation matrix; below it, as far as fixed point can tell, columns copy each other."""
 
-MOST_INFLATION = 1e6
-"""Variance inflation of a column that others determine."""
+MOST_INFLATION = 1e4
+"""Stands for more: a column that others determine."""
 
 
 def vectors(

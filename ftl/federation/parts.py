@@ -2,16 +2,21 @@
 
 import hashlib
 import os
+import re
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
 
 from ftl.consortium import Node
-from ftl.errors import RegistryError
+from ftl.errors import FederationError, RegistryError
 from ftl.federation.run import PartPointer
 
 PART, ENCODER, MANIFEST = "part.json", "encoder.json", "manifest.json"
+PRIVATE = "private"
+"""Folder beside the model part, for what only its owner may see."""
+FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,120}")
 
 
 class PartManifest(msgspec.Struct, frozen=True):
@@ -68,6 +73,27 @@ def keep_part(node: Node, manifest: PartManifest, part: bytes, encoder: bytes) -
     write_atomically(folder / ENCODER, encoder)
     write_atomically(folder / MANIFEST, msgspec.json.format(msgspec.json.encode(written), indent=1))
     return PartPointer(node.name, digest, len(part) + len(encoder), len(manifest.columns))
+
+
+def keep_private(node: Node, run_id: str, files: Mapping[str, bytes]) -> None:
+    """Write what a recipe leaves for the party's own eyes beside its model part, readable by the owner only.
+
+    Args:
+        node: the owner.
+        run_id: of the run.
+        files: plain file name to content.
+
+    Raises:
+        FederationError: a name could lead out of the folder.
+    """
+    folder = node.model(run_id) / PRIVATE
+    for name, content in files.items():
+        if not FILE_NAME.fullmatch(name):
+            raise FederationError(
+                f"{name!r} cannot name a file of a recipe.", cure="Use letters, digits, '_', '-', '.'."
+            )
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        write_atomically(folder / name, content)
 
 
 def read_part(node: Node, run_id: str, sha256: str | None = None) -> StoredPart:

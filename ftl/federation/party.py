@@ -12,52 +12,26 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
-import numpy as np
-from numpy.typing import NDArray
 
-from ftl.align import align
-from ftl.channel import Channel, decode, encode
+from ftl.channel import Channel
 from ftl.consortium import Node
-from ftl.errors import FederationError, FtlError, ProtocolError
+from ftl.errors import FederationError, FtlError
 from ftl.features import Encoder, Frame, build
-from ftl.federation.evaluation import Gain, check_people, compare
 from ftl.federation.failure import failure_at
 from ftl.federation.link import Link
-from ftl.federation.parts import PartManifest, keep_part
+from ftl.federation.parts import PartManifest, keep_part, keep_private
+from ftl.federation.people import Report, Rows, choose_people, find_shared, settings_of
 from ftl.federation.recipes import find_recipe
-from ftl.federation.run import Evaluation, PartPointer, Request
-from ftl.protocols import Combiner, Outcome, Recipe, Step, Task
+from ftl.federation.run import PartPointer, Request
+from ftl.federation.verdict import Verdict, counted, judged
+from ftl.protocols import Outcome, Recipe, Step, Task
 from ftl.quality import validated_version
 
 log = logging.getLogger(__name__)
 
-Rows = NDArray[np.int64]
-Report = Callable[[Step], None]
 Clock = Callable[[], float]
 
-PEOPLE = "people"
-"""Topic of the active party's choice of training and holdout people."""
-
-
 RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
-
-
-class Verdict(msgspec.Struct, frozen=True):
-    """What only the active party can say of a run.
-
-    Attributes:
-        aligned: ``train`` and ``test``: shared people used.
-        metrics: ``active_only`` and ``federated``.
-        gain: metric to difference with its interval.
-        combiner: turns sub-scores into a probability.
-        settings: the recipe's settings that were chosen.
-    """
-
-    aligned: dict[str, int]
-    metrics: dict[str, Evaluation]
-    gain: Gain
-    combiner: Combiner
-    settings: dict[str, Any]
 
 
 class PartyResult(msgspec.Struct, frozen=True):
@@ -65,8 +39,8 @@ class PartyResult(msgspec.Struct, frozen=True):
 
     Attributes:
         party: who.
-        part: where its model part is.
-        rows: people in its frame.
+        part: where its model part is; None of a run that only counts the shared people.
+        rows, columns: people and features in its frame.
         seconds: phase to seconds: ``align``, ``train``, ``evaluate``.
         bytes_sent, messages: what it sent to the other parties.
         notes: sentences for the reader of the report.
@@ -74,24 +48,14 @@ class PartyResult(msgspec.Struct, frozen=True):
     """
 
     party: str
-    part: PartPointer
+    part: PartPointer | None
     rows: int
+    columns: int
     seconds: dict[str, float]
     bytes_sent: int
     messages: int
     notes: list[str]
     verdict: Verdict | None = None
-
-
-class People(msgspec.Struct, frozen=True):
-    """Which of the shared people are used for what, as positions in the common order.
-
-    Attributes:
-        train, test: int64, one-dimensional.
-    """
-
-    train: Rows
-    test: Rows
 
 
 def run_party(
@@ -145,7 +109,6 @@ class _Program:
     report: Report
     clock: Clock
     seconds: dict[str, float] = field(default_factory=dict)
-    aligned: dict[str, int] = field(default_factory=dict)
     trained_on: int | None = None
 
     @property
@@ -159,22 +122,34 @@ class _Program:
         with self._phase("align"):
             self.trained_on = validated_version(self.node, self.node.party.features.table)
             frame, encoder = build(self.node, self.request.seed)
-            task, notes = self._task(frame)
+            rows = find_shared(self.link, self.node.consortium, self.request, frame, self.report, None)
+        if settings_of(self.node.consortium, self.request).result == "one":
+            return self._counted(frame, rows)
+        return self._trained(recipe, settings, frame, encoder, rows)
+
+    def _counted(self, frame: Frame, rows: Rows) -> PartyResult:
+        """Only the active party knows who is shared, so nothing can be trained."""
+        verdict = counted(frame, rows) if self.node.name == self.active else None
+        return self._result(frame, None, (), verdict)
+
+    def _trained(self, recipe: Recipe, settings: Any, frame: Frame, encoder: Encoder, rows: Rows) -> PartyResult:
+        chosen = choose_people(self.link, self.active, self.request, frame, rows)
+        task = Task(
+            frame=frame,
+            train=chosen.train,
+            test=chosen.test,
+            active=self.active,
+            channel=self.link,
+            seed=self.request.seed,
+            timeout=self.request.timeout,
+            report=self.report,
+        )
         with self._phase("train"):
             outcome = recipe.run(task, settings)
             pointer = self._keep(recipe, frame, encoder, outcome)
         with self._phase("evaluate"):
-            verdict = self._evaluate(task, outcome) if self.node.name == self.active else None
-        return PartyResult(
-            party=self.node.name,
-            part=pointer,
-            rows=len(frame.ids),
-            seconds=self.seconds,
-            bytes_sent=self.link.bytes_sent,
-            messages=self.link.messages,
-            notes=[*notes, *outcome.notes],
-            verdict=verdict,
-        )
+            verdict = judged(task, outcome, chosen.aligned, recipe.name) if self.node.name == self.active else None
+        return self._result(frame, pointer, (*chosen.notes, *outcome.notes), verdict)
 
     @contextmanager
     def _phase(self, name: str) -> Iterator[None]:
@@ -183,63 +158,6 @@ class _Program:
         start = self.clock()
         yield
         self.seconds[name] = self.clock() - start
-
-    def _task(self, frame: Frame) -> tuple[Task, tuple[str, ...]]:
-        rows = align(
-            self.link,
-            self.active,
-            frame.ids,
-            timeout=self.request.timeout,
-            report=lambda done, of: self.report(Step("align", done, of)),
-        ).rows
-        notes: tuple[str, ...] = ()
-        if frame.party == self.active:
-            train, test = self._choose(frame, rows)
-        else:
-            train, test = self._chosen(rows)
-        self.aligned = {"train": len(train), "test": len(test)}
-        if not len(rows) and frame.party == self.active:
-            test = _own_holdout(frame)
-            notes = ("No person is known to every party; the figures are of the active party's own holdout.",)
-        task = Task(
-            frame=frame,
-            train=train,
-            test=test,
-            active=self.active,
-            channel=self.link,
-            seed=self.request.seed,
-            timeout=self.request.timeout,
-            report=self.report,
-        )
-        return task, notes
-
-    def _choose(self, frame: Frame, rows: Rows) -> tuple[Rows, Rows]:
-        """Active party: choose the people and tell the others."""
-        if frame.label is None or frame.holdout is None:
-            raise FederationError(
-                "the active party's frame has no label.", cure="Declare its label in consortium.yaml."
-            )
-        known = ~np.isnan(frame.label[rows])
-        held = frame.holdout[rows]
-        test = np.flatnonzero(known & held)
-        train = _draw(np.flatnonzero(known & ~held), self.request.max_shared, self.request.seed)
-        if len(rows):
-            check_people(frame.label[rows[test]])
-        for peer in self.link.peers:
-            self.link.send(peer, PEOPLE, encode(People(train, test)))
-        return rows[train], rows[test]
-
-    def _chosen(self, rows: Rows) -> tuple[Rows, Rows]:
-        """Passive party: learn which people are used."""
-        payload = self.link.receive(self.active, PEOPLE, self.request.timeout)
-        people = decode(payload, People, sender=self.active, topic=PEOPLE)
-        used = np.concatenate([people.train.ravel(), people.test.ravel()])
-        if len(used) and (used.min() < 0 or used.max() >= len(rows) or len(np.unique(used)) != len(used)):
-            raise ProtocolError(
-                f"{self.active} chose people outside the {len(rows)} shared ones, or one of them twice.",
-                cure="Do not train with this party until its node has been examined.",
-            )
-        return rows[people.train], rows[people.test]
 
     def _keep(self, recipe: Recipe, frame: Frame, encoder: Encoder, outcome: Outcome) -> PartPointer:
         manifest = PartManifest(
@@ -251,34 +169,20 @@ class _Program:
             columns=list(frame.columns),
             table_version=self.trained_on,
         )
+        keep_private(self.node, self.request.run_id, outcome.private)
         return keep_part(self.node, manifest, outcome.part, encoder.to_json())
 
-    def _evaluate(self, task: Task, outcome: Outcome) -> Verdict:
-        label, combiner = task.frame.label, outcome.combiner
-        if label is None or combiner is None or outcome.baseline is None or outcome.probability is None:
-            raise FederationError(
-                f"recipe {self.request.recipe} returned no combiner or no probabilities at the active party.",
-                cure="A recipe's Outcome must have them; correct the recipe.",
-            )
-        before, after, gain = compare(label[task.test], outcome.baseline, outcome.probability, self.request.seed)
-        return Verdict(
-            aligned=self.aligned,
-            metrics={"active_only": before, "federated": after},
-            gain=gain,
-            combiner=combiner,
-            settings=dict(outcome.settings),
+    def _result(
+        self, frame: Frame, part: PartPointer | None, notes: tuple[str, ...], verdict: Verdict | None
+    ) -> PartyResult:
+        return PartyResult(
+            party=self.node.name,
+            part=part,
+            rows=len(frame.ids),
+            columns=len(frame.columns),
+            seconds=self.seconds,
+            bytes_sent=self.link.bytes_sent,
+            messages=self.link.messages,
+            notes=list(notes),
+            verdict=verdict,
         )
-
-
-def _draw(positions: Rows, most: int | None, seed: int) -> Rows:
-    """At most `most` of `positions`, drawn with the seed; the common order repeats, so the draw does too."""
-    if most is None or len(positions) <= most:
-        return positions
-    return np.sort(np.random.default_rng(seed).choice(positions, size=most, replace=False))
-
-
-def _own_holdout(frame: Frame) -> Rows:
-    """int64: the active party's labelled holdout, evaluated when nobody is shared."""
-    if frame.label is None or frame.holdout is None:
-        return np.empty(0, dtype=np.int64)
-    return np.flatnonzero(frame.holdout & ~np.isnan(frame.label))

@@ -225,12 +225,15 @@ def combined(request: Request, results: list[PartyResult]) -> Result:
     """The run's result from those of all parties.
 
     Raises:
-        FederationError: no party told the figures.
+        FederationError: no party told the figures, or one has no part of the model.
     """
     verdicts = [(result, result.verdict) for result in results if result.verdict is not None]
     if len(verdicts) != 1:
         raise FederationError(f"{len(verdicts)} parties told the figures of run {request.run_id}; expected one.")
     active, verdict = verdicts[0]
+    parts = [result.part for result in results if result.part is not None]
+    if verdict.combiner is not None and len(parts) < len(results):
+        raise FederationError(f"A party of run {request.run_id} kept no model part.", cure="Correct the recipe.")
     return Result(
         run_id=request.run_id,
         recipe=request.recipe,
@@ -239,12 +242,13 @@ def combined(request: Request, results: list[PartyResult]) -> Result:
         metrics=verdict.metrics,
         gain=verdict.gain,
         combiner=verdict.combiner,
-        parts=[result.part for result in results],
+        parts=parts,
         rows={result.party: result.rows for result in results},
-        columns={result.party: result.part.columns for result in results},
+        columns={result.party: result.columns for result in results},
         settings=verdict.settings,
         seconds=active.seconds,
         bytes_sent={result.party: result.bytes_sent for result in results},
         messages={result.party: result.messages for result in results},
         notes=list(dict.fromkeys(note for result in results for note in result.notes)),
+        report=verdict.report,
     )

@@ -169,7 +169,11 @@ def _pages(folder: Folder, trained: Trained) -> list[tuple[str, str, str]]:
         ("Airflow", where["airflow"], f"{airflow_home.ADMIN} / {airflow_home.password(folder)}"),
         ("Consortium page", f"{where['airflow']}/consortium/", "as Airflow"),
         ("MLflow run", f"{where['mlflow']}/#/experiments/{run.experiment_id}/runs/{run.mlflow_run_id}", "no log-in"),
-        ("MLflow model", f"{where['mlflow']}/#/models/{model.name}/versions/{model.version}", "no log-in"),
+        *(
+            [("MLflow model", f"{where['mlflow']}/#/models/{model.name}/versions/{model.version}", "no log-in")]
+            if model
+            else []
+        ),
         *((f"Data Docs, {party}", page, "a file") for party, page in docs.items()),
         ("Gateway", f"{where['gateway']}/docs", f"token in {client_token_file(folder)}"),
     ]

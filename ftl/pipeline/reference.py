@@ -30,7 +30,8 @@ def pooled_reference(folder: Folder, seed: int, parties: Collection[str]) -> Eva
         parties: whose columns to pool; the active one's are always.
 
     Returns:
-        figures on the active party's holdout people whom every party knows; None also where there are no such people.
+        figures on the active party's holdout people whom every party knows; None also where there are no such people,
+        and for labels that are not bad or good.
 
     Raises:
         ConsortiumError: the links file lacks a party's column.
@@ -39,6 +40,8 @@ def pooled_reference(folder: Folder, seed: int, parties: Collection[str]) -> Eva
     if simulation is None:
         return None
     active = build(folder.node(folder.consortium.active), seed)[0]
+    if active.kind != "binary":
+        return None
     others = [build(folder.node(name), seed)[0] for name in folder.consortium.passive if name in parties]
     links = pq.read_table(folder.root / simulation.links)
     rows = _linked_rows(links, active, others)

@@ -10,11 +10,11 @@ from rich.table import Table
 
 from ftl import quality
 from ftl.consortium import Folder
-from ftl.federation import Evaluation, Progress
+from ftl.federation import Evaluated, Evaluation, Progress
 from ftl.pipeline.journal import since_last_training
 from ftl.pipeline.steps import Trained
-
-METRICS = ("auc", "ks", "brier")
+from ftl.registry import ModelVersion
+from ftl.registry.versions import TITLES
 
 
 def report(folder: Folder, trained: Trained) -> dict[str, Any]:
@@ -47,8 +47,7 @@ def report(folder: Folder, trained: Trained) -> dict[str, Any]:
         },
         "aligned": result.aligned,
         "metrics": {
-            "active_only": _figures(result.metrics["active_only"]),
-            "federated": _figures(result.metrics["federated"]),
+            **{name: _figures(one) for name, one in result.metrics.items()},
             "pooled_reference": _figures(trained.pooled) if trained.pooled else None,
         },
         "gain": {name: {"value": v, "low": low, "high": high} for name, (v, low, high) in result.gain.items()},
@@ -56,8 +55,9 @@ def report(folder: Folder, trained: Trained) -> dict[str, Any]:
         "seconds": {name: round(value, 3) for name, value in seconds.items()},
         "bytes_sent": result.bytes_sent,
         "messages": result.messages,
-        "model": {"name": trained.model.name, "version": trained.model.version, "alias": _alias(trained)},
+        "model": _model(trained.model),
         "notes": [*result.notes, *([folder.consortium.simulation.notice] if folder.consortium.simulation else [])],
+        **({} if result.report is None else {"report": result.report}),
     }
 
 
@@ -66,29 +66,32 @@ def _quarantined(folder: Folder, party: str) -> int:
     return sum(quality.quarantined(node, table).num_rows for table in node.party.tables)
 
 
-def _figures(evaluation: Evaluation) -> dict[str, Any]:
+def _figures(evaluation: Evaluated) -> dict[str, Any]:
     plain: dict[str, Any] = msgspec.to_builtins(evaluation)
-    plain.pop("curves")
+    plain.pop("curves", None)
     return plain
 
 
-def _alias(trained: Trained) -> str:
-    """The strongest alias the version carries."""
-    aliases = trained.model.aliases
-    return "champion" if "champion" in aliases else next(iter(aliases), "")
+def _model(model: ModelVersion | None) -> dict[str, str] | None:
+    """The registered version and the strongest alias it carries."""
+    if model is None:
+        return None
+    alias = "champion" if "champion" in model.aliases else next(iter(model.aliases), "")
+    return {"name": model.name, "version": model.version, "alias": alias}
 
 
 def table(document: dict[str, Any]) -> Table:
     """The figures of a report for the terminal: one row per model, one column per metric with its interval."""
     titles = {"active_only": "active party only", "federated": "federated", "pooled_reference": "pooled reference"}
+    found = {key: figures for key, figures in document["metrics"].items() if figures}
+    metrics = [*next(iter(found.values()), {"intervals": ()})["intervals"]]
     shown = Table(title=f"{document['recipe']}, {document['aligned']['train']} shared training customers")
     shown.add_column("on the holdout")
-    for name in METRICS:
-        shown.add_column(name.upper() if name != "brier" else "Brier", justify="right")
-    for key, title in titles.items():
-        figures = document["metrics"][key]
-        if figures:
-            shown.add_row(title, *(_with_interval(figures, name) for name in METRICS))
+    for name in metrics:
+        shown.add_column(TITLES.get(name, name), justify="right")
+    for key, figures in found.items():
+        title = titles.get(key) or f"{key.removeprefix('alone:')} alone"
+        shown.add_row(title, *(_with_interval(figures, name) for name in metrics))
     return shown
 
 
@@ -101,7 +104,7 @@ def write_curves(folder: Folder, trained: Trained, directory: Path) -> None:
     """Write roc.csv, calibration.csv and rounds.csv, one line per point, for plotting by DVC or a spreadsheet."""
     directory.mkdir(parents=True, exist_ok=True)
     models = dict(trained.result.metrics) | ({"pooled_reference": trained.pooled} if trained.pooled else {})
-    curves = {name: evaluation.curves for name, evaluation in models.items()}
+    curves = {name: one.curves for name, one in models.items() if isinstance(one, Evaluation)}
     roc = (
         (n, x, y) for n, c in curves.items() for x, y in zip(c.false_positive_rate, c.true_positive_rate, strict=True)
     )

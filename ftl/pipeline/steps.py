@@ -14,7 +14,7 @@ from ftl import collect as collecting
 from ftl import monitoring, quality, registry
 from ftl.consortium import Folder
 from ftl.errors import FtlError
-from ftl.federation import Engine, Evaluation, MemoryEngine, NvflareEngine, Progress, Request, Result, members
+from ftl.federation import Engine, Evaluated, MemoryEngine, NvflareEngine, Progress, Request, Result, members
 from ftl.pipeline.journal import Clock, Entry, append
 from ftl.pipeline.reference import pooled_reference
 
@@ -25,13 +25,13 @@ class Trained(msgspec.Struct, frozen=True):
     Attributes:
         result: what the federation said.
         pooled: the pooled reference, where one may be computed.
-        model: the registered version.
+        model: the registered version; None of a run that left a report and no model.
         seconds: of evaluation outside the federation and of registering.
     """
 
     result: Result
-    pooled: Evaluation | None
-    model: registry.ModelVersion
+    pooled: Evaluated | None
+    model: registry.ModelVersion | None
     seconds: float
 
 
@@ -140,14 +140,14 @@ class Steps:
         """Evaluate the reference, log everything and register the model version. Repeating it changes nothing."""
         start = time.perf_counter()
         result = self.engine.result(run_id)
-        pooled = pooled_reference(self.folder, result.seed, [part.party for part in result.parts])
+        pooled = pooled_reference(self.folder, result.seed, list(result.rows)) if result.combiner else None
         tracking = registry.resume_run(self.folder, run_id)
         tracking.finish(result, pooled)
-        model = registry.register(self.folder, tracking, result)
+        model = registry.register(self.folder, tracking, result) if result.combiner else None
         trained = Trained(result, pooled, model, time.perf_counter() - start)
         path = self.folder.run(run_id) / "trained.json"
         path.write_bytes(msgspec.json.format(msgspec.json.encode(trained), indent=1))
-        self._journal("train", sum(result.seconds.values()), run_id=run_id, detail=model.version)
+        self._journal("train", sum(result.seconds.values()), run_id=run_id, detail=model.version if model else "")
         return trained
 
     def trained(self, run_id: str) -> Trained:

@@ -95,7 +95,12 @@ def build_bundle(folder: Folder, result: Result) -> Bundle:
     Args:
         folder: the consortium.
         result: what the federation said of the run.
+
+    Raises:
+        RegistryError: the run left a report and no model.
     """
+    if result.combiner is None:
+        raise RegistryError(f"Run {result.run_id} left a report and no model.", cure="Read its report.")
     consortium = folder.consortium
     active = consortium.parties[consortium.active]
     columns = active.tables[active.features.table].columns
@@ -145,7 +150,13 @@ def _not_asked(consortium: Consortium) -> set[str]:
     """Columns of the active party's table that no application can bring: who it is, the outcome, and book-keeping."""
     party = consortium.parties[consortium.active]
     table, label = party.tables[party.features.table], party.label
-    kept = {label.column if label else None, consortium.training.holdout.column, table.cursor, *table.key}
+    kept = {
+        label.column if label else None,
+        label.weight if label else None,
+        consortium.training.holdout.column,
+        table.cursor,
+        *table.key,
+    }
     return {*consortium.identifiers, *(name for name in kept if name)}
 
 

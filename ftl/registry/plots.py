@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ftl.federation import Evaluation
+from ftl.federation import Evaluated, Evaluation
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -21,16 +21,21 @@ SERIES = {
     "pooled_reference": ("pooled reference", "#d1791f"),
 }
 """Model to label and colour; the colours stay apart for the colour-blind."""
+ALONE = ("#7a5195", "#4f8f3a", "#b04a5a")
+"""Colours of the passive parties that can answer alone."""
 
 Evaluations = Mapping[str, Evaluation]
 
 
-def figures(metrics: Evaluations) -> dict[str, Any]:
-    """File name to matplotlib figure.
+def figures(evaluations: Mapping[str, Evaluated]) -> dict[str, Any]:
+    """File name to matplotlib figure; none for labels that are not bad or good.
 
     Args:
-        metrics: ``active_only``, ``federated`` and, where there is one, ``pooled_reference``.
+        evaluations: ``active_only``, ``federated``, ``alone:PARTY``, ``pooled_reference``, as far as there are any.
     """
+    metrics = {name: one for name, one in evaluations.items() if isinstance(one, Evaluation)}
+    if not metrics:
+        return {}
     return {
         "plots/roc.png": _figure("Receiver operating characteristic", metrics, _roc),
         "plots/ks.png": _figure("Kolmogorov–Smirnov: bad found minus good flagged", metrics, _ks),
@@ -57,9 +62,17 @@ def _figure(title: str, metrics: Evaluations, draw: Callable[["Axes", Evaluation
     return figure
 
 
+def _series(metrics: Evaluations) -> dict[str, tuple[Evaluation, str, str]]:
+    """Model to its figures, its label and its colour."""
+    alone = [name for name in metrics if name not in SERIES]
+    extra = {
+        name: (f"{name.removeprefix('alone:')} alone", ALONE[number % len(ALONE)]) for number, name in enumerate(alone)
+    }
+    return {name: (one, *(SERIES | extra)[name]) for name, one in metrics.items()}
+
+
 def _roc(axes: "Axes", metrics: Evaluations) -> None:
-    for name, one in metrics.items():
-        label, colour = SERIES[name]
+    for one, label, colour in _series(metrics).values():
         axes.plot(
             one.curves.false_positive_rate,
             one.curves.true_positive_rate,
@@ -72,8 +85,7 @@ def _roc(axes: "Axes", metrics: Evaluations) -> None:
 
 
 def _ks(axes: "Axes", metrics: Evaluations) -> None:
-    for name, one in metrics.items():
-        label, colour = SERIES[name]
+    for one, label, colour in _series(metrics).values():
         flagged, found = _flagged(one)
         distance = found - np.asarray(one.curves.false_positive_rate)
         axes.plot(flagged, distance, color=colour, linewidth=2, label=f"{label}: KS {one.ks:.3f}{_interval(one, 'ks')}")
@@ -84,8 +96,7 @@ def _ks(axes: "Axes", metrics: Evaluations) -> None:
 
 def _calibration(axes: "Axes", metrics: Evaluations) -> None:
     highest = 0.0
-    for name, one in metrics.items():
-        label, colour = SERIES[name]
+    for one, label, colour in _series(metrics).values():
         predicted = [point[0] for point in one.curves.calibration]
         observed = [point[1] for point in one.curves.calibration]
         highest = max([highest, *predicted, *observed])
@@ -103,8 +114,7 @@ def _calibration(axes: "Axes", metrics: Evaluations) -> None:
 
 
 def _gain(axes: "Axes", metrics: Evaluations) -> None:
-    for name, one in metrics.items():
-        label, colour = SERIES[name]
+    for one, label, colour in _series(metrics).values():
         flagged, found = _flagged(one)
         among = float(np.interp(0.2, flagged, found))
         axes.plot(flagged, found, color=colour, linewidth=2, label=f"{label}: {among:.0%} among the riskiest 20 %")

@@ -8,7 +8,7 @@ import msgspec
 
 from ftl.consortium import Folder
 from ftl.errors import RegistryError
-from ftl.federation import Evaluation, Progress, Request, Result
+from ftl.federation import Evaluated, Progress, Request, Result
 from ftl.registry import store
 from ftl.registry.plots import figures
 
@@ -59,7 +59,7 @@ class Tracking:
                 store.client(self.uri).log_batch(self.mlflow_run_id, metrics=metrics)
 
     def finish(
-        self, result: Result, pooled: Evaluation | None = None, seconds: Mapping[str, float] | None = None
+        self, result: Result, pooled: Evaluated | None = None, seconds: Mapping[str, float] | None = None
     ) -> None:
         """Log settings, metrics, plots and the whole result, and close the run. Doing it again changes nothing.
 
@@ -85,6 +85,8 @@ class Tracking:
                 client.log_figure(self.mlflow_run_id, figure, name)
             text = msgspec.json.format(msgspec.json.encode(result), indent=1).decode()
             client.log_text(self.mlflow_run_id, text, "result.json")
+            if result.report is not None:
+                client.log_dict(self.mlflow_run_id, result.report, "report.json")
             client.set_terminated(self.mlflow_run_id, "FINISHED")
 
     def fail(self, reason: str) -> None:
@@ -180,12 +182,11 @@ def _params(result: Result) -> dict[str, Any]:
     return {"recipe": result.recipe, "seed": result.seed, **chosen}
 
 
-def _metrics(result: Result, evaluations: Mapping[str, Evaluation], seconds: Mapping[str, float]) -> dict[str, float]:
+def _metrics(result: Result, evaluations: Mapping[str, Evaluated], seconds: Mapping[str, float]) -> dict[str, float]:
     """Every figure under a dotted name: ``federated.auc``, ``gain.auc.low``, ``seconds.train``."""
     found: dict[str, float] = {}
     for model, one in evaluations.items():
-        for name in ("auc", "ks", "brier", "calibration_slope", "calibration_intercept"):
-            found[f"{model}.{name}"] = getattr(one, name)
+        found |= {f"{model}.{name}": value for name, value in one.figures.items()}
         for name, (low, high) in one.intervals.items():
             found |= {f"{model}.{name}.low": low, f"{model}.{name}.high": high}
     for name, (value, low, high) in result.gain.items():

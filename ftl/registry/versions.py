@@ -21,6 +21,8 @@ log = logging.getLogger(__name__)
 
 CHAMPION = "champion"
 CHALLENGER = "challenger"
+TITLES = {"auc": "AUC", "ks": "KS", "brier": "Brier", "rmse": "RMSE", "mae": "MAE", "r2": "R²", "log_loss": "log-loss"}
+"""Figures as people write them."""
 
 
 class ModelVersion(msgspec.Struct, frozen=True):
@@ -221,12 +223,16 @@ def _without_trial_warning() -> Iterator[None]:
 
 
 def _description(bundle: Bundle, result: Result) -> str:
-    rows = [f"| {model} | {one.auc:.4f} | {one.ks:.4f} | {one.brier:.4f} |" for model, one in result.metrics.items()]
+    rows = [
+        "| " + " | ".join([model, *(f"{one.figures[name]:.4f}" for name in one.intervals)]) + " |"
+        for model, one in result.metrics.items()
+    ]
+    titles = [TITLES.get(name, name) for name in next((one.intervals for one in result.metrics.values()), ())]
     parts = [f"| {party} | {part.columns} | `{part.sha256[:16]}…` |" for party, part in bundle.parties.items()]
     lines = [
         f"Recipe `{bundle.recipe}`, run `{bundle.run_id}`, {result.aligned.get('train', 0)} shared people.",
         "",
-        *("| model | AUC | KS | Brier |", "| --- | --- | --- | --- |", *rows),
+        *(" | ".join(["| model", *titles, ""]).rstrip(), "| --- |" + " --- |" * len(titles), *rows),
         "",
         *("| party | columns | SHA-256 of its part |", "| --- | --- | --- |", *parts),
         "",

@@ -1,12 +1,16 @@
-"""What a gateway answers with at one moment; replaced as a whole when the champion or an address changes."""
+"""What a gateway answers with at one moment; replaced as a whole when champion, experiment or an address changes."""
 
+import asyncio
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import msgspec
 
+from ftl import registry
 from ftl.consortium import Folder
-from ftl.errors import ServiceError
+from ftl.errors import FtlError, ServiceError
+from ftl.registry import ModelVersion
+from ftl.registry.competition import Experiment, running
 from ftl.serving.champion import Champion, ChampionSource
 from ftl.serving.credentials import gateway_tls, server_name
 from ftl.serving.endpoints import read_endpoints
@@ -32,6 +36,8 @@ class Live:
         reader: of requests, in the shape that the version asks for.
         model: which version it is, for answers.
         description: the OpenAPI document.
+        experiment: that is under way, if its challengers could be loaded.
+        challengers: version to its scorer.
     """
 
     champion: Champion
@@ -40,6 +46,17 @@ class Live:
     reader: ApplicantReader
     model: Model
     description: bytes
+    experiment: Experiment | None = None
+    challengers: dict[str, Scorer] = field(default_factory=dict)
+
+    @property
+    def cold(self) -> list[Scorer]:
+        """Scorers that a party has not answered yet."""
+        return [scorer for scorer in (self.scorer, *self.challengers.values()) if scorer.cold]
+
+    def model_of(self, version: str) -> Model:
+        """Which version answers, for answers."""
+        return self.model if version == self.model.version else Model(self.model.name, version, registry.CHALLENGER)
 
     def described(self, registry: str) -> ModelDescription:
         """The version for `GET /v1/models`; `registry` says whether MLflow answers."""
@@ -65,6 +82,7 @@ class Lives:
         self.source = ChampionSource(folder)
         self.current: Live | None = None
         self._folder, self._budget, self._tls = folder, budget, gateway_tls(folder)
+        self._wanted: Experiment | None = None
 
     @property
     def now(self) -> Live:
@@ -81,14 +99,21 @@ class Lives:
         return self.current
 
     async def renew(self) -> None:
-        """Take over a new champion or new addresses, and warm up parties that have not answered yet."""
+        """Take over a new champion, experiment or addresses, and warm up parties that have not answered yet."""
         champion, addresses, live = self.source.current, read_endpoints(self._folder), self.current
-        if champion is not None and not (live and live.champion is champion and live.addresses == addresses):
-            live = self._make(champion, addresses)
-            await live.scorer.warm(WARM_SECONDS)
-            self.current = live
-        elif live and live.scorer.cold:
-            await live.scorer.warm(WARM_SECONDS)
+        experiment = running(self._folder)
+        if champion is not None and not (live and self._same(live, champion, addresses, experiment)):
+            live = await self._make(champion, addresses, experiment)
+            await self._warm(live)
+            self.current, self._wanted = live, experiment
+        elif live and live.cold:
+            await self._warm(live)
+
+    def _same(self, live: Live, champion: Champion, addresses: dict[str, str], experiment: Experiment | None) -> bool:
+        return live.champion is champion and live.addresses == addresses and self._wanted == experiment
+
+    async def _warm(self, live: Live) -> None:
+        await asyncio.gather(*(scorer.warm(WARM_SECONDS) for scorer in live.cold))
 
     def close(self) -> None:
         """Drop all connections."""
@@ -96,18 +121,39 @@ class Lives:
             for peer in self.current.scorer.peers.values():
                 peer.close()
 
-    def _make(self, champion: Champion, addresses: dict[str, str]) -> Live:
+    async def _make(self, champion: Champion, addresses: dict[str, str], experiment: Experiment | None) -> Live:
         bundle, live = champion.bundle, self.current
         if live and live.addresses == addresses:
             peers = dict(live.scorer.peers)
         else:
             peers = {party: Peer(url, self._tls, server_name(party)) for party, url in addresses.items()}
         reader = ApplicantReader(bundle)
+        challengers = await self._challengers(champion, experiment, peers)
         return Live(
             champion=champion,
             addresses=addresses,
             scorer=Scorer(bundle, peers, self._budget),
             reader=reader,
             model=Model(champion.version.name, champion.version.version, self.source.alias),
-            description=msgspec.json.encode(openapi(reader.type, reader.batch, bundle.consortium, bundle.notice)),
+            description=msgspec.json.encode(openapi(*reader.shapes, bundle.consortium, bundle.notice)),
+            experiment=experiment if challengers else None,
+            challengers=challengers,
         )
+
+    async def _challengers(
+        self, champion: Champion, experiment: Experiment | None, peers: dict[str, Peer]
+    ) -> dict[str, Scorer]:
+        """Scorers of an experiment's challengers; none when it is about another champion or one cannot be loaded."""
+        if experiment is None or experiment.champion != champion.version.version:
+            return {}
+
+        def load(version: str) -> Scorer:
+            uri = registry.tracking_uri(self._folder)
+            bundle = registry.bundle_of(uri, ModelVersion(experiment.model, version))
+            return Scorer(bundle, peers, self._budget)
+
+        try:
+            return {version: await asyncio.to_thread(load, version) for version in experiment.challengers}
+        except FtlError as error:
+            log.warning("serving.challenger missing", extra={"experiment": experiment.name, "reason": error.message})
+            return {}

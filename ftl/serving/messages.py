@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType, defstruct
@@ -136,6 +136,16 @@ class Models(Struct, frozen=True):
     models: list[ModelDescription]
 
 
+class Accepted(Struct, frozen=True):
+    """What was taken down.
+
+    Attributes:
+        accepted: how many outcomes.
+    """
+
+    accepted: int
+
+
 class Health(Struct, frozen=True):
     """Whether the gateway can answer.
 
@@ -159,6 +169,25 @@ class Applicant:
 
     identifiers: tuple[str, ...]
     fields: Fields
+
+
+Told = Literal["bad", "good"] | None
+"""What became of a loan; None takes back what was told before."""
+
+
+@dataclass(frozen=True)
+class OutcomeOf:
+    """A checked outcome.
+
+    Attributes:
+        identifiers: in the consortium's order, as sent.
+        outcome: what became of the loan.
+        group: for comparing approval rates, empty when not told.
+    """
+
+    identifiers: tuple[str, ...]
+    outcome: Told
+    group: str
 
 
 class ApplicantReader:
@@ -186,7 +215,23 @@ class ApplicantReader:
             frozen=True,
         )
         self.batch.__doc__ = "Who applies, several at once."
+        told: list[Any] = [*members, ("outcome", Told), ("group", Annotated[str, Meta(max_length=64)], "")]
+        outcome = defstruct("Outcome", told, forbid_unknown_fields=True, frozen=True)
+        outcome.__doc__ = "What became of an applicant; null takes back what was told before."
+        self.outcomes = defstruct(
+            "OutcomesRequest",
+            [("outcomes", Annotated[list[outcome], Meta(min_length=1, max_length=MOST_APPLICANTS)])],  # type: ignore[valid-type]
+            forbid_unknown_fields=True,
+            frozen=True,
+        )
+        self.outcomes.__doc__ = "What became of applicants."
+        self._outcomes = msgspec.json.Decoder(self.outcomes)
         self._decoder, self._batches = msgspec.json.Decoder(self.type), msgspec.json.Decoder(self.batch)
+
+    @property
+    def shapes(self) -> tuple[type[Struct], type[Struct], type[Struct]]:
+        """Structs of a request, of a batch and of outcomes, for the description."""
+        return self.type, self.batch, self.outcomes
 
     def read(self, body: bytes) -> Applicant:
         """Check a request.
@@ -217,6 +262,24 @@ class ApplicantReader:
         given = self._decoded(self._batches, body).applicants
         return [self._checked(one, f"applicants[{place}].") for place, one in enumerate(given)]
 
+    def read_outcomes(self, body: bytes) -> list[OutcomeOf]:
+        """Check outcomes.
+
+        Args:
+            body: JSON.
+
+        Returns:
+            the outcomes in their order.
+
+        Raises:
+            InvalidRequest: names the place and the field; never repeats a value.
+        """
+        given = self._decoded(self._outcomes, body).outcomes
+        return [
+            OutcomeOf(self._named(one, f"outcomes[{place}]."), one.outcome, one.group)
+            for place, one in enumerate(given)
+        ]
+
     def _decoded(self, decoder: msgspec.json.Decoder[Any], body: bytes) -> Any:
         try:
             return decoder.decode(body)
@@ -226,13 +289,16 @@ class ApplicantReader:
             raise InvalidRequest("The body is not JSON.", cure=f"Send {self._shape()}.") from None
 
     def _checked(self, given: Any, place: str = "") -> Applicant:
+        return Applicant(self._named(given, place), _sent(given.fields))
+
+    def _named(self, given: Any, place: str) -> tuple[str, ...]:
         identifiers = tuple(getattr(given, name) for name in self._identifiers)
         for name, text in zip(self._identifiers, identifiers, strict=True):
             if "|" in text or not text.strip():
                 raise InvalidRequest(
                     f"{place}{name} is blank or holds '|'.", cure="Send the bare identifier.", field=f"{place}{name}"
                 )
-        return Applicant(identifiers, _sent(given.fields))
+        return identifiers
 
     def _refused(self, message: str) -> InvalidRequest:
         """Msgspec says where (``- at `$.fields.x` ``) and which name is unknown or missing; never the value."""

@@ -1,12 +1,13 @@
 """Who was billed for what: one line per answered request, without anything that names the applicant."""
 
 import hashlib
-import os
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 
 import msgspec
+
+from ftl.serving.appender import Appender
 
 _ENCODER = msgspec.json.Encoder()
 
@@ -33,9 +34,7 @@ class Use(msgspec.Struct, frozen=True):
 
 
 class Meter:
-    """Appends to ``metering/YYYY-MM.jsonl``; whole lines in one write, so that several gateways may share the file.
-
-    Lines are gathered until :meth:`flush`: a gateway that dies loses those of its last moment.
+    """Appends to ``metering/YYYY-MM.jsonl``.
 
     Args:
         folder: where the files lie.
@@ -44,13 +43,16 @@ class Meter:
     """
 
     def __init__(self, folder: Path, key: bytes, clock: Callable[[], datetime]) -> None:
-        self._folder, self._clock = folder, clock
-        self._key = key
-        self._month, self._file = "", -1
-        self._lines: list[bytes] = []
+        self._folder, self._clock, self._key = folder, clock, key
+        self._month = ""
+        self._file: Appender | None = None
+
+    def subject(self, pseudonym: bytes) -> str:
+        """What stands for an applicant in the coordinator's own files: keyed, and unlike what the parties know."""
+        return hashlib.blake2b(pseudonym, key=self._key, digest_size=16).hexdigest()
 
     def record(self, pseudonym: bytes, model: str, parties: list[str], *, degraded: bool, client: str) -> None:
-        """Note one answered request, until the next flush in memory.
+        """Note one answered request; written at the next flush.
 
         Args:
             pseudonym: as the parties know the applicant; not written.
@@ -60,28 +62,22 @@ class Meter:
             client: who asked.
         """
         now = self._clock()
-        month = f"{now.year:04d}-{now.month:02d}"
-        if month != self._month:
-            self._begin(month)
-        subject = hashlib.blake2b(pseudonym, key=self._key, digest_size=16).hexdigest()
-        self._lines.append(_ENCODER.encode(Use(now, subject, model, parties, degraded, client)))
+        use = Use(now, self.subject(pseudonym), model, parties, degraded, client)
+        self._of(f"{now.year:04d}-{now.month:02d}").add(_ENCODER.encode(use))
 
     def flush(self) -> None:
         """Write what has been gathered."""
-        if self._lines:
-            lines, self._lines = self._lines, []
-            os.write(self._file, b"\n".join(lines) + b"\n")
+        if self._file:
+            self._file.flush()
 
     def close(self) -> None:
         """Write what has been gathered and close the current file."""
-        self.flush()
-        if self._file >= 0:
-            os.close(self._file)
-            self._month, self._file = "", -1
+        if self._file:
+            self._file.close()
+        self._month, self._file = "", None
 
-    def _begin(self, month: str) -> None:
-        self.close()
-        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        path = self._folder / f"{month}.jsonl"
-        self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-        self._month = month
+    def _of(self, month: str) -> Appender:
+        if self._file is None or month != self._month:
+            self.close()
+            self._month, self._file = month, Appender(self._folder / f"{month}.jsonl")
+        return self._file

@@ -7,7 +7,7 @@ import msgspec
 import ftl
 from ftl.serving.asgi import TITLES, Problem
 from ftl.serving.clients import SCOPES, Grant
-from ftl.serving.messages import BatchResponse, Health, Models, ScoreResponse
+from ftl.serving.messages import Accepted, BatchResponse, Health, Models, ScoreResponse
 
 SCORE_PROBLEMS = [400, 401, 403, 404, 409, 413, 422, 429, 500, 503]
 
@@ -26,19 +26,24 @@ _IDEMPOTENCY = {
 
 
 def openapi(
-    request: type[msgspec.Struct], batch: type[msgspec.Struct], consortium: str, notice: str | None
+    request: type[msgspec.Struct],
+    batch: type[msgspec.Struct],
+    outcomes: type[msgspec.Struct],
+    consortium: str,
+    notice: str | None,
 ) -> dict[str, Any]:
     """The description that `/openapi.json` serves.
 
     Args:
         request: struct of `POST /v1/scores`.
         batch: struct of `POST /v1/scores:batch`.
+        outcomes: struct of `POST /v1/outcomes`.
         consortium: name, for the title.
         notice: what is simulated, if anything.
     """
-    types = [request, batch, ScoreResponse, BatchResponse, Grant, Models, Health, Problem]
+    types = [request, batch, outcomes, ScoreResponse, BatchResponse, Accepted, Grant, Models, Health, Problem]
     references, schemas = msgspec.json.schema_components(types, ref_template="#/components/schemas/{name}")
-    asked, several, scored, all_scored, grant, models, health, problem = references
+    asked, several, told, scored, all_scored, accepted, grant, models, health, problem = references
     about = "Scores applicants with a model whose parts, and the data behind them, stay with their owners."
     return {
         "openapi": "3.1.0",
@@ -53,6 +58,7 @@ def openapi(
         "paths": {
             "/v1/scores": {"post": _score(asked, scored, problem)},
             "/v1/scores:batch": {"post": _batch(several, all_scored, problem)},
+            "/v1/outcomes": {"post": _outcomes(told, accepted, problem)},
             "/oauth/token": {"post": _token(grant, problem)},
             "/v1/models": {
                 "get": _operation(
@@ -81,6 +87,14 @@ def _batch(asked: Any, scored: Any, problem: Any) -> dict[str, Any]:
     operation = _operation("scoreBatch", "Score up to 10,000 applicants", scored, problem, SCORE_PROBLEMS)
     operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": asked}}}
     operation["parameters"] = [_IDEMPOTENCY]
+    return operation
+
+
+def _outcomes(told: Any, accepted: Any, problem: Any) -> dict[str, Any]:
+    operation = _operation(
+        "tellOutcomes", "Tell what became of applicants", accepted, problem, [401, 403, 413, 422, 429, 500, 503]
+    )
+    operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": told}}}
     return operation
 
 

@@ -18,13 +18,16 @@ from ftl.errors import ApplicantUnknown, FtlError
 from ftl.serving.asgi import App, Request, Response, problem, problem_of
 from ftl.serving.champion import POLL_SECONDS
 from ftl.serving.clients import Access, Client, Scope, read_grant_request
+from ftl.serving.competitions import Competitions
 from ftl.serving.credentials import metering_key, pseudonymise, scoring_key
 from ftl.serving.live import Live, Lives
 from ftl.serving.messages import (
+    Accepted,
     Applicant,
     BatchAnswer,
     BatchResponse,
     Health,
+    Model,
     Models,
     ScoreResponse,
     Unscored,
@@ -79,6 +82,7 @@ class Gateway:
     ) -> None:
         self._key, self._poll = scoring_key(folder), poll
         self._meter = Meter(folder.coordinator / "serving" / "metering", metering_key(folder), clock)
+        self._competitions = Competitions(folder, self._meter.subject, lambda: clock().timestamp())
         self._access = Access(folder, lambda: clock().timestamp())
         self._replays = Replays(lambda: clock().timestamp())
         self._lives, self._metrics = Lives(folder, budget), Metrics()
@@ -89,6 +93,7 @@ class Gateway:
         counted: dict[tuple[str, str], Handler] = {
             ("POST", "/v1/scores"): self._score,
             ("POST", "/v1/scores:batch"): self._batch,
+            ("POST", "/v1/outcomes"): self._outcomes,
             ("GET", "/v1/models"): self._models,
             ("POST", "/oauth/token"): self._token,
         }
@@ -109,6 +114,7 @@ class Gateway:
 
     def _close(self) -> None:
         self._meter.close()
+        self._competitions.close()
         self._lives.close()
 
     async def _watch(self) -> None:
@@ -124,6 +130,7 @@ class Gateway:
         while True:
             await asyncio.sleep(BILL_SECONDS)
             self._meter.flush()
+            self._competitions.flush()
 
     def _counted(self, path: str, handler: Handler) -> Handler:
         """Bounds how many requests are under way, turns errors into problems, and counts."""
@@ -151,13 +158,20 @@ class Gateway:
         applicant = live.reader.read(request.body)
         self._replays.refuse(client.id, request.headers.get(b"idempotency-key"))
         pseudonym = pseudonymise(self._key, live.champion.bundle.identifiers, applicant.identifiers)
-        answer = await live.scorer.score_one(pseudonym, applicant.fields)
+        version, answer = await self._answered(live, pseudonym, applicant)
         if answer is None:
             raise ApplicantUnknown(
                 f"{live.champion.bundle.active} does not know the applicant.", cure="Check the identifiers."
             )
-        self._record(live, client, pseudonym, answer)
-        return Response(msgspec.json.encode(self._said(live, answer, started)), headers=PRIVATE)
+        model = live.model_of(version)
+        self._record(model, client, pseudonym, answer)
+        return Response(msgspec.json.encode(self._said(live, model, answer, started)), headers=PRIVATE)
+
+    async def _answered(self, live: Live, pseudonym: bytes, applicant: Applicant) -> tuple[str, Answer | None]:
+        """The answer and the version that gave it; in an experiment perhaps a challenger."""
+        if live.experiment is None:
+            return live.model.version, await live.scorer.score_one(pseudonym, applicant.fields)
+        return await self._competitions.answer(live, pseudonym, applicant.fields)
 
     async def _batch(self, request: Request) -> Response:
         started = time.perf_counter()
@@ -186,15 +200,15 @@ class Gateway:
         if answer is None:
             reason = f"{live.champion.bundle.active} does not know the applicant."
             return BatchAnswer(refused=Unscored(ApplicantUnknown.code, reason))
-        self._record(live, client, pseudonym, answer)
-        return BatchAnswer(scored=self._said(live, answer, started))
+        self._record(live.model, client, pseudonym, answer)
+        return BatchAnswer(scored=self._said(live, live.model, answer, started))
 
-    def _said(self, live: Live, answer: Answer, started: float) -> ScoreResponse:
+    def _said(self, live: Live, model: Model, answer: Answer, started: float) -> ScoreResponse:
         return ScoreResponse(
             probability_of_default=answer.probability,
             score=answer.score,
             reasons=answer.reasons,
-            model=live.model,
+            model=model,
             parties=answer.parties,
             degraded=answer.together.degraded,
             why=answer.together.why,
@@ -203,13 +217,21 @@ class Gateway:
             notice=live.champion.bundle.notice,
         )
 
-    def _record(self, live: Live, client: Client, pseudonym: bytes, answer: Answer) -> None:
+    def _record(self, model: Model, client: Client, pseudonym: bytes, answer: Answer) -> None:
         used = [party for party, standing in answer.parties.items() if standing == "known"]
         degraded = answer.together.degraded
-        model = f"{live.model.name}/{live.model.version}"
-        self._meter.record(pseudonym, model, used, degraded=degraded, client=client.id)
+        self._meter.record(pseudonym, f"{model.name}/{model.version}", used, degraded=degraded, client=client.id)
         if degraded:
             self._metrics.degraded(1)
+
+    async def _outcomes(self, request: Request) -> Response:
+        self._admit(request, "outcomes")
+        live = self._lives.now
+        told = live.reader.read_outcomes(request.body)
+        for one in told:
+            pseudonym = pseudonymise(self._key, live.champion.bundle.identifiers, one.identifiers)
+            self._competitions.learn(pseudonym, one.outcome, one.group)
+        return Response(msgspec.json.encode(Accepted(len(told))), headers=PRIVATE)
 
     def _admit(self, request: Request, scope: Scope) -> Client:
         return self._access.admit(request.headers.get(b"authorization", b""), scope)

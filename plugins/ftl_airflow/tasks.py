@@ -70,12 +70,13 @@ def finish(run: str) -> Answer:
     """Evaluate the reference, log everything to MLflow and register the model version."""
     trained = steps().finish(run)
     metrics = trained.result.metrics
+    figures = next((one.intervals for one in metrics.values()), {})
     return {
         "run": run,
-        "model": trained.model.name,
-        "version": trained.model.version,
-        "aliases": trained.model.aliases,
-        "auc": {name: round(metrics[name].auc, 4) for name in metrics},
+        "model": trained.model.name if trained.model else None,
+        "version": trained.model.version if trained.model else None,
+        "aliases": trained.model.aliases if trained.model else [],
+        **{metric: {name: round(one.figures[metric], 4) for name, one in metrics.items()} for metric in figures},
     }
 
 

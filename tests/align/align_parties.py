@@ -111,10 +111,11 @@ class Tampering:
 
 
 class Breaking:
-    """A party's channel that is lost after a number of messages was sent."""
+    """A party's channel that is lost after a number of messages was sent; `taken` lists what it received."""
 
-    def __init__(self, channel: Channel, messages: int) -> None:
+    def __init__(self, channel: Channel, messages: int, taken: list[tuple[str, str, bytes]] | None = None) -> None:
         self._channel, self._left = channel, messages
+        self._taken: list[tuple[str, str, bytes]] = [] if taken is None else taken
         self.me, self.peers = channel.me, channel.peers
 
     def send(self, to: str, topic: str, payload: bytes) -> None:
@@ -124,7 +125,9 @@ class Breaking:
         self._channel.send(to, topic, payload)
 
     def receive(self, sender: str, topic: str, timeout: float) -> bytes:
-        return self._channel.receive(sender, topic, timeout)
+        payload = self._channel.receive(sender, topic, timeout)
+        self._taken.append((sender, topic, payload))
+        return payload
 
 
 def small_batches(patch: pytest.MonkeyPatch, size: int = 5) -> None:

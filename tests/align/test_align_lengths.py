@@ -39,7 +39,7 @@ def test_a_person_of_the_long_list_costs_one_multiplication_and_a_tag(
 
 @pytest.mark.parametrize(("pad", "shown"), [("power_of_two", 32), (100, 100), (20, 20), ("none", 20)])
 def test_a_padded_list_shows_its_padded_length_and_matches_nobody_more(pad: int | str, shown: int) -> None:
-    lists = {"bank": SHORT, "partner": SHORT[5:] + ["x", "y", "z", "u", "v"], "shop": SHORT}
+    lists = {"bank": SHORT, "partner": [*SHORT[5:], *"xyzuv"], "shop": SHORT}
     recording = Recording(payloads=True)
     aligned = run(lists, recording, pad=pad)
     assert aligned["bank"].people == {"partner": shown, "shop": shown}
@@ -64,7 +64,7 @@ def test_padding_to_fewer_people_than_there_are_is_refused() -> None:
 
 def test_a_padding_or_result_that_does_not_exist_is_refused() -> None:
     for fields in ({"pad": "much"}, {"pad": 0}, {"result": "all"}, {"salt": "x"}):
-        with pytest.raises(ValidationError, match="1 validation error|2 validation errors"):
+        with pytest.raises(ValidationError, match="validation error"):
             AlignmentSettings.model_validate(fields)
 
 

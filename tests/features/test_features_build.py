@@ -109,3 +109,92 @@ def test_a_table_without_rows_is_refused(tmp_path: Path) -> None:
     )
     with pytest.raises(FeatureError, match="party 'bank', table 'people' has no validated rows"):
         build(made, 0)
+
+
+def labelled(root: Path, outcome: Any, **label: Any) -> Any:
+    return build(node(root, rows(outcome=outcome), label={"column": "outcome", **label}, holdout={"fraction": 0.25}), 3)
+
+
+def test_a_number_is_taken_as_it_is_and_its_holdout_is_drawn_from_the_known_ones(tmp_path: Path) -> None:
+    given = [None, float("inf"), *(100.0 + number for number in range(ROWS - 2))]
+    frame, _ = labelled(tmp_path, given, kind="number")
+    assert (frame.kind, frame.classes) == ("number", ())
+    np.testing.assert_array_equal(frame.label[::-1], [np.nan, np.nan, *given[2:]])
+    assert int(frame.holdout.sum()) == round((ROWS - 2) * 0.25)
+    assert not frame.holdout[np.isnan(frame.label)].any()
+
+
+def test_classes_are_numbered_in_their_order_and_each_keeps_its_share_of_the_holdout(tmp_path: Path) -> None:
+    given = [10 if number < 8 else 9 if number < 24 else 2 for number in range(ROWS)]
+    found, _ = labelled(tmp_path, given, kind="classes")
+    assert (found.kind, found.classes) == ("classes", ("2", "9", "10"))
+    np.testing.assert_array_equal(found.label[::-1], [2.0] * 8 + [1.0] * 16 + [0.0] * 16)
+    assert [int((found.label[found.holdout] == number).sum()) for number in range(3)] == [4, 4, 2]
+    declared, _ = labelled(tmp_path, given, kind="classes", classes=[9, 2, 10])
+    assert declared.classes == ("9", "2", "10")
+    assert set(declared.label[found.label == 1.0]) == {0.0}
+
+
+def test_weights_count_labelled_rows_and_directions_follow_the_columns(tmp_path: Path) -> None:
+    data = rows(outcome=["bad", None, *["good"] * (ROWS - 2)], part=[float(n) - 1 for n in range(ROWS)])
+    data["part"][:3] = [5.0, -1.0, 1.0]
+    made = node(tmp_path, data, {"column": "outcome", "positive": "bad", "weight": "part"}, holdout={"fraction": 0.2})
+    frame, _ = build(declared_monotone(made, {"income": "falling"}), 0)
+    np.testing.assert_array_equal(frame.weight[::-1], [5.0, 1.0, 1.0, *range(2, ROWS - 1)])
+    assert frame.monotone.tolist() == [-1, 0]
+    assert frame.monotone.dtype == np.int8
+
+
+def declared_monotone(made: Node, monotone: dict[str, str]) -> Node:
+    path = made.root / "consortium.yaml"
+    text = json.loads(path.read_text())
+    text["parties"]["bank"]["features"]["monotone"] = monotone
+    text["parties"]["bank"]["tables"]["people"]["columns"]["part"]["type"] = "float64"
+    path.write_text(json.dumps(text))
+    return load(made.root).node("bank")
+
+
+@pytest.mark.parametrize(
+    ("outcome", "label", "match"),
+    [
+        (["1"] * ROWS, {"kind": "number"}, r"label 'outcome' is of type string, not a number"),
+        ([7.0] * ROWS, {"kind": "number"}, r"is the same number in all 40 labelled rows"),
+        (["a"] * ROWS, {"kind": "classes"}, r"has 1 classes; 2 to 64 classes can be told apart"),
+        (["a", "b"] * 20, {"kind": "classes", "classes": ["a", "c"]}, r"1 values that are not declared classes: b"),
+        (["a", "b"] * 20, {"kind": "classes", "classes": ["a", "b", "c"]}, r"has no row of class 'c'"),
+        (["bad", "good"] * 20, {"positive": "bad", "weight": "income"}, r"\d+ labelled rows have no weight above 0"),
+        (["bad", "good"] * 20, {"positive": "bad", "weight": "wait"}, r"no column 'wait'"),
+    ],
+)
+def test_labels_that_are_not_what_they_are_declared_are_refused(
+    tmp_path: Path, outcome: Any, label: dict[str, Any], match: str
+) -> None:
+    made = node(tmp_path, rows(outcome=outcome))
+    columns = made.party.label.model_copy(update={"column": "outcome", **label})  # as after a change of the mapping
+    party = made.party.model_copy(update={"label": columns})
+    with pytest.raises(FeatureError, match=match):
+        build(Node(made.root, made.name, party, made.consortium), 0)
+
+
+def test_a_person_without_the_first_identifier_is_found_by_a_further_one(tmp_path: Path) -> None:
+    data = rows(phone=[f"0{number:02d}" for number in range(ROWS)])
+    data["person"][5] = None
+    data["phone"][6] = None
+    made = node(tmp_path, data)
+    text = json.loads((tmp_path / "consortium.yaml").read_text())
+    text |= {"identifiers": ["person"], "alignment": {"otherwise": [["phone"]]}}
+    (tmp_path / "consortium.yaml").write_text(json.dumps(text))
+    made = load(tmp_path).node("bank")
+    frame, _ = build(made, 0)
+    assert frame.ids == ("2:005", *sorted(name for name in data["person"] if name))
+    assert frame.lists[0][0] is None
+    assert frame.lists[1][0] == "005"
+    assert frame.lists[1][frame.ids.index(data["person"][6])] is None
+    data["person"][6] = None
+    write_deltalake(str(made.validated("people")), pa.table(data), mode="overwrite")
+    with pytest.raises(FeatureError, match=r"1 rows have no value in an identifier column \(person or phone\)"):
+        build(made, 0)
+    data["person"][6], data["phone"][6] = "S900", "005"
+    write_deltalake(str(made.validated("people")), pa.table(data), mode="overwrite")
+    with pytest.raises(FeatureError, match=r"the identifier \(phone\) is not unique, 1 rows repeat one"):
+        build(made, 0)

@@ -10,17 +10,16 @@ from typing import Any
 import numpy as np
 
 from ftl.channel import Recording, connect
-from ftl.crypto import AdditiveScheme, HeuScheme
-from ftl.crypto.heu_cipher import HeuPublicCipher, HeuSecretCipher
+from ftl.crypto import AdditiveScheme, OuScheme, PublicCipher, SecretCipher
 from ftl.features import Frame
 from ftl.protocols import Outcome, Step, Task
 from ftl.protocols.feature_report import FeatureReport
 
 
 @functools.cache
-def key(number: int) -> HeuSecretCipher:
+def key(number: int) -> SecretCipher:
     """A key pair; drawing one takes seconds, so that runs of these tests share two."""
-    return HeuScheme().generate()
+    return OuScheme().generate()
 
 
 class Encrypted:
@@ -29,11 +28,11 @@ class Encrypted:
     def __init__(self) -> None:
         self._numbers = itertools.cycle(range(2))
 
-    def generate(self) -> HeuSecretCipher:
+    def generate(self) -> SecretCipher:
         return key(next(self._numbers))
 
-    def load_public(self, public: bytes) -> HeuPublicCipher:
-        return HeuScheme().load_public(public)
+    def load_public(self, public: bytes) -> PublicCipher:
+        return OuScheme().load_public(public)
 
 
 @dataclass

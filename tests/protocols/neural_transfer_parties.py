@@ -13,9 +13,14 @@ from ftl.channel import Recording, connect
 from ftl.features import Frame
 from ftl.protocols import Checkpoints, NoCheckpoints, Outcome, Step, Task
 from ftl.protocols.neural_transfer import RECIPE
+from ftl.protocols.neural_transfer.exchange import active_exchange, generate, join, passive_exchange
+from ftl.protocols.neural_transfer.gradients import ActiveTerms, PassiveTerms
+from ftl.protocols.neural_transfer.inputs import fit_inputs, with_constant
+from ftl.protocols.neural_transfer.people import split
+from ftl.protocols.neural_transfer.settings import Plan
 
 SEED = 11
-SMALL = {"hidden": 6, "epochs": 3, "calibration": 0.25, "task_weight": 10.0}
+SMALL = {"hidden": 6, "epochs": 8, "learning_rate": 0.1, "calibration": 0.25, "task_weight": 10.0}
 
 
 @dataclass
@@ -112,7 +117,7 @@ class Clear:
         own, other = (
             self._start(x.shape[1], hidden, seed, name) for x, name in ((self.bank, "bank"), (self.shop, "shop"))
         )
-        optimiser = torch.optim.Adam([own, other], lr=0.01)
+        optimiser = torch.optim.Adam([own, other], lr=SMALL["learning_rate"])
         for _ in range(epochs):
             optimiser.zero_grad()
             self.loss(own, other, task_weight).backward()
@@ -125,3 +130,51 @@ class Clear:
         start = np.random.default_rng([seed, zlib.crc32(party.encode())]).normal(0.0, 1.0, (inputs, hidden))
         start[-1] = 0.0
         return torch.nn.Parameter(torch.from_numpy(start))
+
+
+def clear_of(frames: list[Frame], shared: int, calibration: int = 0) -> Clear:
+    """What the published method trains on in a run with these frames."""
+    bank, shop = (with_constant(fit_inputs(frame, standardize=True).matrix(frame.values)) for frame in frames)
+    label, holdout = frames[0].label, frames[0].holdout
+    trained, _ = split(np.arange(shared), calibration, SEED)
+    rows = np.concatenate([trained, np.setdiff1d(np.flatnonzero(~holdout), np.arange(shared))])
+    return Clear(bank[rows], shop[trained], 2 * label[rows] - 1, len(trained))
+
+
+def exchanged(
+    protection: str, clear: Clear, own: np.ndarray, other: np.ndarray, task_weight: float
+) -> list[np.ndarray]:
+    """The weight gradients that bank and shop learn in one exchange, at weights `own` and `other`."""
+    hidden, shared = own.shape[1], clear.shared
+    plan = Plan(shared, 0, 0, hidden, 1, protection, own.shape[0])
+    channels = connect(["bank", "shop"])
+    nothing = np.empty(0, dtype=np.int64)
+    keys = {name: generate(protection) for name in channels}
+    frames = {name: Frame(name, (), np.empty((0, 0)), {}, ()) for name in channels}
+    tasks = {
+        name: Task(frames[name], nothing, nothing, "bank", channels[name], 0, 60.0, lambda _step: None)
+        for name in channels
+    }
+    bank, shop = (1 / (1 + np.exp(-x @ w)) for x, w in ((clear.bank, own), (clear.shop[:shared], other)))
+    steep, results = bank * (1 - bank), {}
+
+    def of_bank() -> None:
+        both = join(keys["bank"], [key.public() for key in keys["shop"]], "shop")
+        side = active_exchange(tasks["bank"], "shop", plan, other.shape[0], both, 0.0)
+        spread = clear.bank.T @ (clear.sign[:, None] * steep) / len(bank)
+        centre, part = (clear.sign[:, None] * bank).mean(axis=0), slice(shared)
+        alignment = 1 / (task_weight * hidden)
+        terms = ActiveTerms(clear.bank[part], bank[part], steep[part], clear.sign[part], centre, spread, alignment)
+        results["bank"] = side.gradient(0, terms)
+
+    def of_shop() -> None:
+        both = join(keys["shop"], [key.public() for key in keys["bank"]], "bank")
+        side = passive_exchange(tasks["shop"], plan, other.shape[0], both, 0.0)
+        results["shop"] = side.gradient(0, PassiveTerms(clear.shop[:shared], shop, shop * (1 - shop)))
+
+    threads = [threading.Thread(target=program) for program in (of_bank, of_shop)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return [task_weight * results[name] for name in ("bank", "shop")]

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from ftl.crypto import AdditiveScheme, Plaintexts, SecretCipher
 from ftl.errors import CipherError, FeatureError, ProtocolError
+from ftl.features import Frame
 from ftl.features.binning import Trend
 from ftl.protocols.feature_report.columns import OwnColumn, People, all_vectors, own_columns
 from ftl.protocols.feature_report.correlations import Offer, check_within, joint_matrix, offer
@@ -49,12 +50,12 @@ def run_active(task: Task, settings: Settings, scheme: AdditiveScheme) -> Outcom
         ChannelTimeout: one sent nothing in time.
     """
     label = _label(task)
-    parties, notes = passive_parties(task), list[str]()
+    parties, notes = passive_parties(task), _notes(task.frame)
     people = People.of(task.frame, task.train, task.test)
     if reason := _hopeless(label[task.train], settings):
         for party in parties:
             send(task, party, "labels", Labels(0, b"", b""))
-        parties, notes = [], [f"Only columns of {task.frame.party} were looked at: {reason}."]
+        parties, notes = [], [f"Only columns of {task.frame.party} were looked at: {reason}.", *notes]
         people = _own_people(task, label)
     program = _Program(task, settings, label[people.train].astype(np.int64), people)
     return program.run(scheme.generate() if parties else None, parties, notes)
@@ -223,6 +224,10 @@ def _label(task: Task) -> NDArray[np.float64]:
             cure="Train on labelled people outside the holdout only.",
         )
     return frame.label
+
+
+def _notes(frame: Frame) -> list[str]:
+    return [] if frame.weight is None else ["Everybody counts once: sample weights are not used."]
 
 
 def _hopeless(label: NDArray[np.float64], settings: Settings) -> str:

@@ -19,7 +19,7 @@ from ftl.protocols.neural_transfer.network import Network, slope
 from ftl.protocols.neural_transfer.parts import ActiveRecord, attainable
 from ftl.protocols.neural_transfer.people import split
 from ftl.protocols.neural_transfer.settings import Plan, Settings
-from ftl.protocols.recipe import Combiner, Layer, Outcome, Step, Task
+from ftl.protocols.recipe import Alone, Combiner, Layer, Outcome, Step, Task
 from ftl.protocols.trees import probability
 
 Floats = NDArray[np.float64]
@@ -228,7 +228,13 @@ class _Training:
 def _combiner(peer: str, joint: _Joint) -> Combiner:
     """For whomever the passive party knows: its vector times phi; the active party's share where it knows them too."""
     weights = [[value] for value in (joint.calibration.slope * joint.centre).tolist()]
-    return Combiner([], offset=joint.calibration.offset, parties=[peer], network=[Layer(weights, [0.0])])
+    return Combiner(
+        [],
+        offset=joint.calibration.offset,
+        parties=[peer],
+        network=[Layer(weights, [0.0])],
+        alone={peer: Alone(0.0, [])},  # no trees: whoever it knows has a joint margin, with or without the active party
+    )
 
 
 def _notes(peer: str, calibration: Calibration, settings: Settings) -> tuple[str, ...]:

@@ -13,7 +13,6 @@ import numpy as np
 
 from ftl.crypto import lattice
 from ftl.crypto.lattice import LatticeKey, LatticePublic
-from ftl.crypto.shares import random_below
 from ftl.errors import CipherError, ProtocolError
 from ftl.protocols.neural_transfer.gradients import ActiveTerms, Floats, PassiveTerms
 from ftl.protocols.neural_transfer.messages import Ciphertexts, Sums, receive, require_residues, send
@@ -53,13 +52,15 @@ class _Side:
         """Send `mine`, shape (rows, d), and learn per item of `coefficients`, shape (rows, d), a row of d sums."""
         task, topic, prime = self.task, f"epoch/{epoch}/%s", self.key.prime
         rows, width = mine.shape
-        slots = lattice.blocks(self._fixed(mine, fraction))
+        copies = lattice.best_regions(rows, width, self.inputs)
+        slots = lattice.blocks(*[self._fixed(mine, fraction)] * copies)
         send(task, self.peer, topic % "operands", Ciphertexts([self.key.encrypt(slots)]))
-        results, masks = self._multiply(topic, rows, width, coefficients, FRACTION - fraction)
+        matrices = [self._fixed(matrix, FRACTION - fraction) for matrix in coefficients]
+        results, masks = self._multiply(topic, matrices)
         send(task, self.peer, topic % "products", Ciphertexts([results]))
-        self._decrypt(topic, width)
+        self._decrypt(topic, copies, width)
         sums = receive(task, self.peer, topic % "sums", Sums).values
-        require_residues(self.peer, topic % "sums", sums, (len(results), width), (prime,))
+        require_residues(self.peer, topic % "sums", sums, masks.shape, (prime,))
         residues = (sums - masks) % prime
         centred = residues - prime * (residues > prime // 2)
         if (np.abs(centred) > prime // 4).any():
@@ -71,31 +72,32 @@ class _Side:
     def _fixed(self, values: Floats, fraction: int) -> lattice.Slots:
         return np.asarray(np.rint(np.ldexp(values, fraction)).astype(np.int64) % self.key.prime)
 
-    def _multiply(
-        self, topic: str, rows: int, width: int, coefficients: Iterator[Floats], fraction: int
-    ) -> tuple[list[bytes], lattice.Slots]:
+    def _multiply(self, topic: str, matrices: list[lattice.Slots]) -> tuple[list[bytes], lattice.Slots]:
+        """Masked sums of the other's operands times each of the matrices, several in one result, and their masks."""
+        (rows, width), prime = matrices[0].shape, self.key.prime
+        regions = lattice.best_regions(rows, width, len(matrices))
         items = receive(self.task, self.peer, topic % "operands", Ciphertexts).items
-        count = lattice.block_count(rows, width)
+        count = lattice.block_count(rows, width, regions)
         try:
             operands = self.public.operands(items[0] if items else [], count)
         except CipherError as exc:
             raise ProtocolError(f"{self.peer!r} sent what cannot be read: {exc.message}", cure=exc.cure) from exc
-        results, masks = [], []
-        for matrix in coefficients:
-            factors = [self.public.factor(slots) for slots in lattice.blocks(self._fixed(matrix, fraction))]
-            mask = random_below(self.key.prime, (lattice.SLOTS,))
+        groups = [matrices[start : start + regions] for start in range(0, len(matrices), regions)]
+        groups[-1] += [np.zeros_like(matrices[0])] * (regions - len(groups[-1]))
+        masks, results = lattice.masks(prime, len(groups)), []
+        for group, mask in zip(groups, masks, strict=True):
+            factors = [self.public.factor(slots) for slots in lattice.blocks(*group)]
             results.append(self.public.sum_of_products(operands, range(count), factors, mask))
-            masks.append(mask)
-        return results, lattice.folded(np.array(masks), width, self.key.prime)
+        return results, lattice.folded(masks, width, prime, regions).reshape(-1, width)[: len(matrices)]
 
-    def _decrypt(self, topic: str, width: int) -> None:
+    def _decrypt(self, topic: str, regions: int, width: int) -> None:
         """Answer the other's results: sums within a plaintext, which it alone can take the mask off."""
         items = receive(self.task, self.peer, topic % "products", Ciphertexts).items
         try:
-            slots = self.key.decrypt(items[0] if items else [], self.inputs)
+            slots = self.key.decrypt(items[0] if items else [], -(-self.inputs // regions))
         except CipherError as exc:
             raise ProtocolError(f"{self.peer!r} sent what cannot be read: {exc.message}", cure=exc.cure) from exc
-        sums = lattice.folded(slots, width, self.key.prime)
+        sums = lattice.folded(slots, width, self.key.prime, regions).reshape(-1, width)[: self.inputs]
         noise = np.rint(np.ldexp(self.noise.draw(sums.shape), FRACTION)).astype(np.int64)
         send(self.task, self.peer, topic % "sums", Sums((sums + noise) % self.key.prime))
 

@@ -36,16 +36,24 @@ class Sizes:
         """Plaintexts of `count` rows of d."""
         return lattice.block_count(count, self.width)
 
-    @property
-    def by_passive(self) -> list[tuple[int, bool]]:
-        """Results that the passive party makes: rows, and whether they are summed up."""
-        each = [(self.people, False), (self.people, False), (self.passive, False), (self.active, False)]
-        return each + [(self.people, True)] * self.passive
+    def regions(self, inputs: int) -> int:
+        """Regions in which sums over people for so many inputs are made."""
+        return lattice.best_regions(self.people, self.width, inputs)
 
     @property
-    def by_active(self) -> list[tuple[int, bool]]:
+    def by_passive(self) -> list[tuple[int, int]]:
+        """Results that the passive party makes: rows, and regions in which they are summed up; 0 for not at all."""
+        each = [(self.people, 0), (self.people, 0), (self.passive, 0), (self.active, 0)]
+        return each + self._of_inputs(self.passive)
+
+    @property
+    def by_active(self) -> list[tuple[int, int]]:
         """Results that the active party makes."""
-        return [(self.people, True), (self.people, False)] + [(self.people, True)] * self.active
+        return [(self.people, 1), (self.people, 0), *self._of_inputs(self.active)]
+
+    def _of_inputs(self, inputs: int) -> list[tuple[int, int]]:
+        regions = self.regions(inputs)
+        return [(self.people, regions)] * -(-inputs // regions)
 
 
 @dataclass(frozen=True)
@@ -150,29 +158,37 @@ class Preparation:
             np.concatenate(
                 [
                     _tiles(masks.centre[i]),
-                    *(lattice.blocks(one[i]) for one in (masks.gap, masks.spread, masks.part)),
+                    lattice.blocks(masks.gap[i]),
+                    lattice.blocks(masks.spread[i]),
+                    self._copies(masks.part[i], self.sizes.passive),
                 ]
             )
             for i in range(2)
         ]
-        given = self._swap(epoch, plain, 2 * self.sizes.blocks(self.sizes.people))
+        sizes = self.sizes
+        given = self._swap(epoch, plain, sizes.blocks(sizes.people) + self._copied(sizes.active))
         jobs = [self._active_jobs(i, masks) for i in range(2)]
         own, others = self._multiply(epoch, given, jobs, self.sizes.by_active, self.sizes.by_passive)
-        return _shares(by_active=own, by_passive=others)
+        return _shares(self.sizes, by_active=own, by_passive=others)
 
     def passive(self, epoch: int, masks: PassiveMasks) -> Shares:
         """The passive party's shares for an epoch."""
         blocks = self.sizes.blocks
-        plain = [np.concatenate([lattice.blocks(one[i]) for one in (masks.hidden, masks.part)]) for i in range(2)]
-        given = self._swap(epoch, plain, 1 + 2 * blocks(self.sizes.people) + blocks(self.sizes.active))
+        sizes = self.sizes
+        plain = [
+            np.concatenate([lattice.blocks(masks.hidden[i]), self._copies(masks.part[i], sizes.active)])
+            for i in range(2)
+        ]
+        count = 1 + blocks(sizes.people) + blocks(sizes.active) + self._copied(sizes.passive)
+        given = self._swap(epoch, plain, count)
         jobs = [self._passive_jobs(i, masks) for i in range(2)]
         own, others = self._multiply(epoch, given, jobs, self.sizes.by_passive, self.sizes.by_active)
-        return _shares(by_active=others, by_passive=own)
+        return _shares(self.sizes, by_active=others, by_passive=own)
 
     def _active_jobs(self, i: int, masks: ActiveMasks) -> list[_Job]:
         """Products with the passive party's masks of U and K."""
         blocks = self.sizes.blocks(self.sizes.people)
-        hidden, part = list(range(blocks)), list(range(blocks, 2 * blocks))
+        hidden, part = list(range(blocks)), list(range(blocks, blocks + self._copied(self.sizes.active)))
         total = _Job(hidden, self._factors(i, _across(masks.weight[i], self.sizes.width)), summed=True)
         aligned = _Job(hidden, self._factors(i, masks.slope[i]), summed=False)
         return [total, aligned, *(_Job(part, factors, summed=True) for factors in self._of_inputs(i))]
@@ -182,7 +198,7 @@ class Preparation:
         people, active = self.sizes.blocks(self.sizes.people), self.sizes.blocks(self.sizes.active)
         gap = list(range(1, 1 + people))
         spread = list(range(1 + people, 1 + people + active))
-        part = list(range(1 + people + active, 1 + 2 * people + active))
+        part = list(range(1 + people + active, 1 + people + active + self._copied(self.sizes.passive)))
         sums = self._factors(i, masks.sums[i])
         total = [self.publics[i].factor(_tiles(masks.total[i])[0])] * active
         return [
@@ -209,8 +225,8 @@ class Preparation:
         epoch: int,
         given: list[Operands],
         jobs: list[list[_Job]],
-        mine: list[tuple[int, bool]],
-        others: list[tuple[int, bool]],
+        mine: list[tuple[int, int]],
+        others: list[tuple[int, int]],
     ) -> tuple[list[Residues], list[Residues]]:
         """Do the jobs and let the other do its own: this party's shares of both."""
         topic = f"epoch/{epoch}/prepare/products"
@@ -236,25 +252,38 @@ class Preparation:
             raise ProtocolError(f"{self.peer!r} sent ciphertexts for {len(items)} primes; {len(PRIMES)} were expected.")
         return items
 
-    def _apart(self, slots: lattice.Slots, shapes: list[tuple[int, bool]], prime: int) -> list[Matrix]:
+    def _apart(self, slots: lattice.Slots, shapes: list[tuple[int, int]], prime: int) -> list[Matrix]:
         """Matrices of the shapes, or their rows' sums, from plaintexts one after the other."""
         matrices, start = [], 0
         for shape in shapes:
             end = start + _results(self.sizes, shape)
-            count, summed = shape
-            part, width = slots[start:end], self.sizes.width
-            matrices.append(lattice.folded(part, width, prime)[0] if summed else lattice.rows(part, count, width))
+            (count, regions), part, width = shape, slots[start:end], self.sizes.width
+            summed = lattice.folded(part, width, prime, regions)[0] if regions else None
+            matrices.append(lattice.rows(part, count, width) if summed is None else summed)
             start = end
         return matrices
+
+    def _copies(self, matrix: Matrix, inputs: int) -> lattice.Slots:
+        """An n × d matrix as operands of sums over people, for so many inputs of the other."""
+        return lattice.blocks(*[matrix] * self.sizes.regions(inputs))
+
+    def _copied(self, inputs: int) -> int:
+        """Plaintexts of that."""
+        return lattice.block_count(self.sizes.people, self.sizes.width, self.sizes.regions(inputs))
 
     def _factors(self, i: int, matrix: Matrix) -> list[Factor]:
         return [self.publics[i].factor(slots) for slots in lattice.blocks(matrix)]
 
     def _of_inputs(self, i: int) -> list[list[Factor]]:
-        """Per input what multiplies an n × d matrix to sum it over people; kept where memory allows."""
+        """What multiplies an n × d matrix to sum it over people, for several inputs at once; kept if memory allows."""
         if i in self._kept:
             return self._kept[i]
-        factors = [self._factors(i, _across(row, self.sizes.width)) for row in self._inputs[i]]
+        rows, width = self._inputs[i], self.sizes.width
+        regions, factors = self.sizes.regions(len(rows)), []
+        for start in range(0, len(rows), regions):
+            group = [_across(row, width) for row in rows[start : start + regions]]
+            group += [np.zeros_like(group[0])] * (regions - len(group))
+            factors.append([self.publics[i].factor(slots) for slots in lattice.blocks(*group)])
         if len(factors) * len(factors[0]) <= KEPT_FACTORS:
             self._kept[i] = factors
         return factors
@@ -272,12 +301,12 @@ def _run(public: LatticePublic, given: Operands, jobs: list[_Job]) -> tuple[list
     return [public.sum_of_products(given, *term, mask) for term, mask in zip(terms, masks, strict=True)], masks
 
 
-def _results(sizes: Sizes, shape: tuple[int, bool]) -> int:
-    count, summed = shape
-    return 1 if summed else sizes.blocks(count)
+def _results(sizes: Sizes, shape: tuple[int, int]) -> int:
+    count, regions = shape
+    return 1 if regions else sizes.blocks(count)
 
 
-def _shares(by_active: list[Residues], by_passive: list[Residues]) -> Shares:
+def _shares(sizes: Sizes, by_active: list[Residues], by_passive: list[Residues]) -> Shares:
     total, aligned, *active_sums = by_active
     margin, damped, scaled, spreading, *passive_sums = by_passive
     primes = np.array(PRIMES).reshape(2, 1)
@@ -286,10 +315,10 @@ def _shares(by_active: list[Residues], by_passive: list[Residues]) -> Shares:
         damped=damped,
         scaled=scaled,
         spreading=spreading,
-        passive_sums=np.stack(passive_sums, axis=1),
-        total=total,
+        passive_sums=np.concatenate(passive_sums, axis=1)[:, : sizes.passive],
+        total=total[:, 0],
         aligned=aligned,
-        active_sums=np.stack(active_sums, axis=1),
+        active_sums=np.concatenate(active_sums, axis=1)[:, : sizes.active],
     )
 
 

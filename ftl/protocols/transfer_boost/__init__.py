@@ -42,7 +42,7 @@ class TransferBoost:
         scheme = self.scheme or HeuScheme(settings.cipher, settings.key_bits)
         if task.active == task.frame.party:
             return run_active(task, settings, scheme)
-        return run_passive(task, scheme)
+        return run_passive(task, settings, scheme)
 
     def load(self, part: bytes, reasons: Mapping[str, str]) -> Part:
         """A part that `run` returned."""

@@ -28,6 +28,7 @@ class ActiveRecord(msgspec.Struct, frozen=True, tag="transfer_boost/active"):
         trees: number of federated trees.
         splits: its splits in them; column p stands for the base model's log-odds.
         attainable: per level of :data:`LEVELS` a value of each column (None: missing), for reasons.
+        factor: of the base's margin in the joint one.
     """
 
     columns: tuple[str, ...]
@@ -35,14 +36,25 @@ class ActiveRecord(msgspec.Struct, frozen=True, tag="transfer_boost/active"):
     trees: int
     splits: tuple[Split, ...]
     attainable: tuple[tuple[float | None, ...], ...]
+    factor: float = 1.0
 
 
 class PassiveRecord(msgspec.Struct, frozen=True, tag="transfer_boost/passive"):
-    """A passive party's part as stored: its columns, the number of federated trees, and its splits in them."""
+    """A passive party's part as stored.
+
+    Attributes:
+        columns: the p feature columns.
+        trees: number of federated trees.
+        splits: its splits in them.
+        own_trees: number of trees of its columns alone.
+        own_splits: their splits.
+    """
 
     columns: tuple[str, ...]
     trees: int
     splits: tuple[Split, ...]
+    own_trees: int = 0
+    own_splits: tuple[Split, ...] = ()
 
 
 def load(part: bytes, reasons: Mapping[str, str]) -> Part:
@@ -93,6 +105,7 @@ class ActivePart:
     def __init__(self, record: ActiveRecord, behind: dict[str, frozenset[int]]) -> None:
         self.columns = record.columns
         self._behind = behind
+        self._factor = record.factor
         self._base = record.base.compile(len(record.columns))
         self._reach = Reach(record.splits, len(record.columns) + 1, record.trees)
         attainable = np.array(record.attainable, dtype=np.float64)
@@ -104,17 +117,17 @@ class ActivePart:
         base = self._base.log_odds(values)
         full = np.column_stack([values, base])
         known = np.ones(len(values), dtype=bool)
-        leaves = self._reach.leaves(full)
+        leaves, share = self._reach.leaves(full), self._factor * base[:, None]
         if not reasons:
-            return SubScores(known, base, leaves)
+            return SubScores(known, base, leaves, share=share)
         attained = {code: varied.log_odds(values, base) for code, varied in self._varied.items()}
-        lost = {code: base - np.minimum(base, found.min(axis=0)) for code, found in attained.items()}
+        lost = {code: self._factor * (base - np.minimum(base, found.min(axis=0))) for code, found in attained.items()}
         relaxed = {}
         for code, found in attained.items():
             masks = self._relaxed(full, self._behind[code], found)
             if len(masks[0]):
                 relaxed[code] = masks
-        return SubScores(known, base, leaves, lost, relaxed)
+        return SubScores(known, base, leaves, lost, relaxed, share)
 
     def _relaxed(
         self, full: NDArray[np.float64], columns: frozenset[int], attained: NDArray[np.float64]
@@ -139,6 +152,7 @@ class PassivePart:
     def __init__(self, record: PassiveRecord, behind: dict[str, frozenset[int]]) -> None:
         self.columns = record.columns
         self._reach = Reach(record.splits, len(record.columns), record.trees)
+        self._own = Reach(record.own_splits, len(record.columns), record.own_trees) if record.own_trees else None
         self._behind = behind
 
     def sub_scores(self, values: NDArray[np.float64], *, reasons: bool = False) -> SubScores:
@@ -149,4 +163,5 @@ class PassivePart:
             if len(trees):
                 relaxed[code] = (trees, self._reach.leaves(values, without=columns)[:, trees])
         known = np.ones(len(values), dtype=bool)
-        return SubScores(known, np.zeros(len(values)), self._reach.leaves(values), {}, relaxed)
+        own = self._own.leaves(values) if self._own else None
+        return SubScores(known, np.zeros(len(values)), self._reach.leaves(values), {}, relaxed, own_leaves=own)

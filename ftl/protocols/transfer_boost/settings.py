@@ -2,28 +2,38 @@
 
 import difflib
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Literal
 
-import msgspec
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ftl.errors import ConsortiumError
 
 
 class Settings(BaseModel):
-    """How the federated trees are grown. The defaults were chosen by cross-validation on training rows."""
+    """How the federated trees are grown. The defaults were chosen on draws of training rows."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    rounds: int | None = Field(None, ge=1, le=500)
-    """Most rounds; each grows one tree per fold. Fewer are kept when the held-out folds say so. None: 32 of trees with
-    one level, 16 of deeper ones."""
+    opinion_rounds: int = Field(8, ge=0, le=100)
+    """Rounds that learn, from the partners' columns, what the active party's own model thinks of the shared people.
+    Opinions are far less noisy than labels, so a few dozen people are enough. 0: only labels teach."""
+    opinion_columns: float = Field(0.15, gt=0, le=1)
+    """Share of each partner's columns that one of those trees may use; few, so that all columns have a say."""
+    rounds: int | None = Field(None, ge=0, le=500)
+    """Most rounds that learn from labels; each grows one tree per ensemble. Fewer are kept when the held-out people
+    say so. None: 16."""
     learning_rate: float = Field(0.3, gt=0, le=1)
     """Share of a leaf's Newton step that is taken. A smaller one needs more rounds."""
     depth: int | None = Field(None, ge=1, le=6)
-    """Levels of a tree. None: 1 below 600 shared people, 2 below 5,000, else 3; deeper trees need more people."""
-    l2: float = Field(20.0, ge=0)
-    """Added to a leaf's hessian (lambda of XGBoost). A shared person weighs at most 1/4 against it."""
+    """Levels of those trees. None: 1 below 2,000 shared people, 2 below 10,000, else 3; deeper trees need more."""
+    columns: float = Field(1.0, gt=0, le=1)
+    """Share of each party's columns that one of those trees may use."""
+    rows: float = Field(1.0, gt=0, le=1)
+    """Share of its training people on which a tree is grown, drawn anew for each."""
+    l2: float = Field(5.0, ge=0)
+    """Added to a leaf's hessian (lambda of XGBoost). A person weighs at most 1/4 against it; where the label is a
+    number a person weighs 1, and four times as much is added."""
     min_bucket: int | None = Field(None, ge=2)
     """Fewest training people in a leaf, and between two sums that the active party may decrypt. None: a fiftieth of the
     shared people, at least 5 and at most 20."""
@@ -31,45 +41,54 @@ class Settings(BaseModel):
     """A split must gain more."""
     folds: int = Field(5, ge=2, le=20)
     """Ensembles grown side by side, each without one fold of the shared people; the model is their mean. Those left out
-    tell how many rounds to keep and how far to trust the trees."""
+    tell how many rounds to keep and how far to trust the trees. With few people the folds are drawn several times."""
     max_bins: int = Field(16, ge=2, le=100)
     """Quantile bins of a numeric column. More bins cost decryption in proportion."""
     active_columns: Literal["base", "all"] = "base"
-    """What the federated trees see of the active party: only its base model's log-odds, or all its columns as well.
-    With few shared people `all` overfits, since the base has already learned from them on many more rows."""
+    """What trees of two and more levels see of the active party: only its base model's answer, or all its columns as
+    well. With few shared people `all` overfits, since the base has already learned from them on many more rows."""
     min_shared: int = Field(40, ge=10)
     """With fewer shared training people the run falls back to the active party alone."""
+    partner_only: bool = True
+    """Also grow trees of each partner's columns alone, for people whom the active party does not know."""
+    alone_rounds: int = Field(16, ge=1, le=500)
+    """Rounds of those."""
+    alone_depth: int = Field(2, ge=1, le=6)
+    """Levels of those."""
+    alone_columns: float = Field(0.3, gt=0, le=1)
+    """Share of the partner's columns that one of those trees may use."""
     cipher: Literal["ou", "paillier"] = "ou"
     """Okamoto–Uchiyama or Paillier (some ten times slower, and studied for longer)."""
     key_bits: int = Field(2048, ge=2048, le=8192)
     """Length of the modulus."""
 
-    def plan(self, shared: int) -> "Plan":
+    def schedule(self, shared: int) -> "Schedule":
         """What the settings come to for `shared` training people."""
-        depth = self.depth or (1 if shared < 600 else 2 if shared < 5000 else 3)
-        rounds = self.rounds or (32 if depth == 1 else 16)
+        depth = self.depth or (1 if shared < 2000 else 2 if shared < 10_000 else 3)
         least = self.min_bucket or min(max(shared // 50, 5), 20)
-        return Plan(shared, self.folds, rounds, depth, least, self.max_bins)
+        draws = min(max(1000 // max(shared, 1), 1), MOST_DRAWS)
+        return Schedule(16 if self.rounds is None else self.rounds, depth, least, draws)
 
 
-class Plan(msgspec.Struct, frozen=True):
-    """What all parties of a run agree on; the active party sends it.
+MOST_DRAWS = 4
+"""Draws of the folds; more ensembles than four times the folds no longer calm the mean."""
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """What depends on how many people are shared.
 
     Attributes:
-        shared: training people that all parties know.
-        folds: ensembles side by side.
-        rounds: most rounds.
-        depth: levels of a tree.
+        rounds: most rounds that learn from labels.
+        depth: levels of their trees.
         min_bucket: fewest training people between two sums.
-        max_bins: bins of a numeric column.
+        draws: how often the folds are drawn; each draw has an ensemble per fold.
     """
 
-    shared: int
-    folds: int
     rounds: int
     depth: int
     min_bucket: int
-    max_bins: int
+    draws: int
 
 
 def check(given: Mapping[str, Any]) -> Settings:
