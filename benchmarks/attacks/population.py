@@ -20,12 +20,12 @@ def population(seed: int) -> list[Frame]:
     random = np.random.default_rng(seed)
     people = SHARED + OUTSIDERS
     trait = random.normal(size=(people, 3))
-    own = trait @ random.normal(size=(3, 6)) + 1.2 * random.normal(size=(people, 6))
+    own = trait @ random.normal(size=(3, 6)) + 0.8 * random.normal(size=(people, 6))
     region = random.integers(0, len(REGIONS), people)
     theirs = trait @ random.normal(size=(3, 6)) + 1.2 * random.normal(size=(people, 6))
     late = random.poisson(np.exp(0.5 * trait[:, 0] - 0.3)).astype(float)
     theirs[random.random(theirs.shape) < 0.03] = np.nan
-    margin = trait[:, 0] + 0.6 * trait[:, 1] * (region == 1) + 0.5 * np.nan_to_num(theirs[:, 5]) + 0.4 * late - 1.6
+    margin = 0.7 * trait[:, 0] + 0.7 * (region == 1) + 0.5 * np.nan_to_num(theirs[:, 5]) + 0.8 * late - 2.6
     label = (random.random(people) < 1 / (1 + np.exp(-margin))).astype(float)
     holdout = np.arange(people) >= SHARED
     names = tuple(f"account_{j}" for j in range(6))

@@ -18,7 +18,7 @@ from ftl.crypto import check_points, multiply, random_scalar
 from ftl.errors import CipherError
 
 RECORD = "run"
-MOST_PEOPLE = 1 << 31
+MOST_PEOPLE = 1 << 28
 
 _BASE = np.array([[9, *[0] * 31]], dtype=np.uint8)
 

@@ -136,5 +136,5 @@ def _sorted(points: Points) -> Points:
 
 
 def _tags(points: Points) -> Tags:
-    """The first 16 bytes: enough to tell any two of 2^31 people's points apart but with 2^-66."""
+    """The first 16 bytes: enough to tell any two of 2^28 people's points apart but with 2^-73."""
     return points.view("<u8")[:, :2]

@@ -24,7 +24,7 @@ class AlignmentSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     result: Result = "both"
-    pad: Literal["none", "power_of_two"] | Annotated[int, Field(ge=1, le=1 << 31)] = "none"
+    pad: Literal["none", "power_of_two"] | Annotated[int, Field(ge=1, le=1 << 28)] = "none"
 
     def padded(self, people: int) -> int:
         """The length that a list of `people` shows; below `people` when the setting is too small for it."""

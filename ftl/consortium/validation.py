@@ -20,7 +20,7 @@ from ftl.errors import ConsortiumError
 
 _NAME = "lower-case letters, digits and underscores, a letter first, at most 63"
 _KINDS = ("sqlite", "csv", "parquet", "postgresql")
-_ALTERNATIVES = {"str", "int", "float", "bool"}
+_ALTERNATIVES = {"str", "int", "float", "bool", "constrained-int"}
 
 
 def load(directory: FilePath | str) -> Folder:
@@ -137,7 +137,7 @@ def _written(location: tuple[int | str, ...], values: Any) -> Path:
         inside = _inside(values, step)
         if inside is not None:
             values = inside[0]
-        elif place < len(location) - 1 or step in _ALTERNATIVES:
+        elif place < len(location) - 1 or step in _ALTERNATIVES or str(step).startswith("literal["):
             continue
         path.append(step)
     return tuple(path)

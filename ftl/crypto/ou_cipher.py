@@ -9,7 +9,8 @@ a table. And g^m is one multiplication: c^t is what decryption reads, and (1 + �
 κ that follows from the key. Modulo q, where the plaintext leaves no trace, c is drawn evenly, which is what h^r is for
 the r of the original scheme.
 
-*Randomness ahead.* h^r knows no plaintext, so it is drawn while the key holder waits for others (`idle`).
+*Randomness ahead.* h^r knows no plaintext, so it is drawn beforehand: by another core, or while the key holder waits for
+others (:mod:`ftl.crypto.ahead`).
 
 *Columns together.* Rows are first multiplied by the cells that several columns form together, then the few cells by
 each column's buckets. Two columns of 32 buckets cost little more than one.
@@ -17,10 +18,8 @@ each column's buckets. Two columns of 32 buckets cost little more than one.
 Nothing here takes constant time: whoever can measure the processor at work must be kept away from it.
 """
 
-import os
-import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import gmpy2
@@ -28,24 +27,16 @@ import numpy as np
 from gmpy2 import mpz
 from numpy.typing import NDArray
 
+from ftl.crypto.ahead import Ahead
 from ftl.crypto.cipher import Ciphertexts, check_buckets, expand, slots
+from ftl.crypto.drawing import EXPONENT_BITS, Drawing, random_powers, table
 from ftl.crypto.groups import column_groups
 from ftl.crypto.heu_cipher import HeuPublicCipher, HeuScheme, HeuSecretCipher, ou_public_numbers, ou_secret_numbers
 from ftl.crypto.packing import Plaintexts
 from ftl.errors import CipherError
 
-EXPONENT_BITS = 240
-"""Of a random exponent; h has an order of 224 bits, so h^r is even among its powers but for 2^-16."""
-
 PUBLIC_WINDOW = 8
-"""Bits of an exponent that one entry of a public key's table stands for."""
-
-WINDOW = 12
-"""Likewise for the key holder, who encrypts more: 20 tables of 4,096 numbers, some 20 MB, 0.2 s once. Larger ones need
-fewer multiplications, but no longer fit into a processor's cache."""
-
-CHUNK = 64
-"""Encryptions of zero drawn at once; a key holder who stops waiting is free after some 2 ms."""
+"""Bits of an exponent that one entry of a public key's table stands for; the key holder's is larger."""
 
 
 @dataclass(frozen=True)
@@ -195,8 +186,8 @@ class OuPublicCipher:
     def _zeros(self, count: int) -> list[mpz]:
         """Encryptions of 0: h^r, by a table of h's powers."""
         if not self._powers:
-            self._powers = _table(self._h, self._n, PUBLIC_WINDOW, EXPONENT_BITS)
-        return _random_powers(self._powers, PUBLIC_WINDOW, self._n, count)
+            self._powers = table(self._h, self._n, PUBLIC_WINDOW, EXPONENT_BITS)
+        return random_powers(self._powers, PUBLIC_WINDOW, self._n, count)
 
     def _times(self, left: Sequence[mpz], right: Sequence[mpz]) -> Ciphertexts:
         n = self._n
@@ -218,42 +209,23 @@ class OuSecretCipher(OuPublicCipher):
             raise CipherError("sf-heu writes its secret keys in an unknown form.", cure="Install sf-heu 0.5.2b0.")
         slope = (gmpy2.powmod(self._g, t, self._square) - 1) // p
         self._inverse_slope = gmpy2.invert(slope, p)
-        self._kappa = slope * gmpy2.invert(t, p) % p
-        self._inverse_q = gmpy2.invert(q, self._square)
-        self._stock: list[tuple[mpz, mpz]] = []
-        self._wanted = 0
-        self._drawing = threading.Lock()
-        self._secret_powers: list[list[mpz]] = []
+        kappa = slope * gmpy2.invert(t, p) % p
+        self._ahead = Ahead(Drawing(p, q, self._h % self._square, kappa * gmpy2.invert(q, p) % p))
 
     def encrypt(self, plaintexts: Plaintexts) -> Ciphertexts:
         """Encrypt; see the seam. 1 µs each where randomness was drawn ahead, else some 30 µs."""
         values = self._checked(plaintexts)
-        with self._drawing:
-            if missing := max(len(values) - len(self._stock), 0):
-                self._stock += self._draw(missing)
-            drawn, self._stock = self._stock[: len(values)], self._stock[len(values) :]
-        p, n, pq = self._p, self._n, self._p * self._q
+        p, n, pq, drawn = self._p, self._n, self._p * self._q, self._ahead.take(len(values))
         encrypted = [(zero + pq * (slope * value % p)) % n for value, (zero, slope) in zip(values, drawn, strict=True)]
         return Ciphertexts(encrypted, len(encrypted))
 
     def ahead(self, count: int) -> None:
-        """Have the randomness of `count` encryptions drawn while :meth:`idle`."""
-        self._wanted = count
+        """Have the randomness of the next `count` encryptions drawn ahead."""
+        self._ahead.want(count)
 
-    @contextmanager
-    def idle(self) -> Iterator[None]:
+    def idle(self) -> AbstractContextManager[None]:
         """Draw randomness ahead until the block ends."""
-        if len(self._stock) >= self._wanted:
-            yield
-            return
-        stop = threading.Event()
-        worker = threading.Thread(target=self._fill, args=(stop,), name="randomness ahead", daemon=True)
-        worker.start()
-        try:
-            yield
-        finally:
-            stop.set()
-            worker.join()
+        return self._ahead.idle()
 
     def decrypt(self, ciphertexts: Ciphertexts, bits: int, compressed: int | None = None) -> Plaintexts:
         """Plaintexts below 2^bits; see the seam. Takes 0.13 ms each."""
@@ -271,57 +243,8 @@ class OuSecretCipher(OuPublicCipher):
         values: Plaintexts = np.array([*plain, None], dtype=object)[:-1]
         return values if compressed is None else expand(values, compressed, self.capacity, bits)
 
-    def _fill(self, stop: threading.Event) -> None:
-        while not stop.is_set():
-            with self._drawing:
-                missing = self._wanted - len(self._stock)
-                if missing <= 0:
-                    return
-                self._stock += self._draw(min(CHUNK, missing))
-
     def _zeros(self, count: int) -> list[mpz]:
-        return [zero for zero, _ in self._draw(count)]
-
-    def _draw(self, count: int) -> list[tuple[mpz, mpz]]:
-        """Encryptions of 0, each with the slope by which a plaintext moves it: c(m) = zero + p q (slope · m mod p)."""
-        if not self._secret_powers:
-            self._secret_powers = _table(self._h % self._square, self._square, WINDOW, EXPONENT_BITS)
-        p, q, square, inverse_q = self._p, self._q, self._square, self._inverse_q
-        powers = _random_powers(self._secret_powers, WINDOW, square, count)
-        factor = self._kappa * inverse_q % p
-        return [
-            (other + q * ((power - other) * inverse_q % square), power * factor % p)
-            for power, other in zip(powers, _even(q, count), strict=True)
-        ]
-
-
-def _even(limit: mpz, count: int) -> list[mpz]:
-    """Numbers from 1 to limit - 1, even but for 2^-64."""
-    width = (limit.bit_length() + 7) // 8 + 8
-    data = os.urandom(width * count)
-    return [mpz.from_bytes(data[at : at + width], "big") % (limit - 1) + 1 for at in range(0, len(data), width)]
-
-
-def _table(base: mpz, modulus: mpz, window: int, bits: int) -> list[list[mpz]]:
-    """Per digit of an exponent the powers base^(d · 2^(window · digit))."""
-    table = []
-    for _ in range(-(-bits // window)):
-        row = [mpz(1)]
-        for _ in range((1 << window) - 1):
-            row.append(row[-1] * base % modulus)
-        table.append(row)
-        base = row[-1] * base % modulus
-    return table
-
-
-def _random_powers(table: list[list[mpz]], window: int, modulus: mpz, count: int) -> list[mpz]:
-    """`count` powers of the table's base with random exponents."""
-    digits = np.frombuffer(os.urandom(2 * count * len(table)), dtype=np.uint16) & ((1 << window) - 1)
-    by_digit = digits.reshape(len(table), count).tolist()
-    powers = [table[0][digit] for digit in by_digit[0]]
-    for row, chosen in zip(table[1:], by_digit[1:], strict=True):
-        powers = [power * row[digit] % modulus for power, digit in zip(powers, chosen, strict=True)]
-    return powers
+        return [zero for zero, _ in self._ahead.take(count)]
 
 
 def _products(values: list[mpz], places: list[int], count: int, modulus: mpz) -> list[mpz]:

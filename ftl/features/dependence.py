@@ -23,6 +23,9 @@ MOST_WEIGHT = 0.1
 """Greatest share of a vector's sum of squares that one person may carry. Above it, the product with another's vector
 would tell that vector's value for this person."""
 
+ROUNDING = 1e-12
+"""Spread, relative to the greatest value, below which a column is constant."""
+
 FLOOR = 1e-5
 """Least eigenvalue of a correlation matrix; below it, as far as fixed point can tell, columns copy each other."""
 
@@ -65,10 +68,10 @@ def standardised(column: NDArray[np.float64]) -> NDArray[np.float64]:
     """Mean 0 and mean square 1, NaN at the mean; all 0 for a constant column."""
     if np.isnan(column).all():
         return np.zeros(len(column))
-    centred = np.nan_to_num(column - np.nanmean(column))
+    scaled = column / (np.nanmax(np.abs(column)) or 1.0)
+    centred = np.nan_to_num(scaled - np.nanmean(scaled))
     spread = np.sqrt(np.mean(centred**2))
-    rounding = 1e-12 * np.nanmax(np.abs(column))
-    return np.asarray(centred / spread) if spread > rounding else np.zeros(len(column))
+    return np.asarray(centred / spread) if spread > ROUNDING else np.zeros(len(column))
 
 
 def strongest(joint: NDArray[np.float64], sizes: Sequence[int]) -> NDArray[np.float64]:

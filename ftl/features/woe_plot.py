@@ -78,7 +78,7 @@ def _points(table: WoeTable) -> list[str]:
 def _gap_apart(table: WoeTable) -> bool:
     """Whether the last bin drawn is for missing values alone."""
     last = table.bins[-1]
-    return last.missing and last.woe is not None and last.low is None and last.high is None
+    return not last.known and last.woe is not None
 
 
 def _place(table: WoeTable, number: int) -> tuple[float, float, float]:

@@ -14,9 +14,9 @@ class WoeBin(msgspec.Struct, frozen=True):
 
     Attributes:
         people: training people in it.
-        low, high: a numeric value x is in it when low < x <= high; None where there is no such bound, both None where
-            the bin holds no known number.
+        low, high: a known number x is in it when low < x <= high; None where there is no such bound.
         categories: texts of its categories.
+        known: whether it is for known values; a bin for missing values alone is not.
         missing: whether missing values belong to it.
         woe: weight of evidence; None where the active party did not tell it.
         bad: bad people in it; None at a passive party.
@@ -26,6 +26,7 @@ class WoeBin(msgspec.Struct, frozen=True):
     low: float | None = None
     high: float | None = None
     categories: tuple[str, ...] = ()
+    known: bool = True
     missing: bool = False
     woe: float | None = None
     bad: int | None = None
@@ -91,6 +92,7 @@ def merged_bins(
                 low=low,
                 high=high,
                 categories=tuple(texts[code] for place in known for code in _codes(fine, int(place))),
+                known=bool(len(known)),
                 missing=fine.missing in members,
                 woe=woe[number],
                 bad=None if bad is None else int(bad[number]),
@@ -120,7 +122,7 @@ def _case(table: WoeTable, codes: Sequence[str], unknown: str) -> str:
             known.append(f"WHEN CAST({name} AS VARCHAR) IN ({listed}) THEN {code}")
         elif each.high is not None:
             known.append(f"WHEN {name} <= {_double(each.high)} THEN {code}")
-        elif not table.categorical and (each.low is not None or not (each.missing and len(table.bins) > 1)):
+        elif each.known and not table.categorical:
             last = code
     return " ".join(["CASE", *gaps, *known, f"ELSE {last} END"])
 

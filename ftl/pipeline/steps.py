@@ -13,10 +13,11 @@ import msgspec
 from ftl import collect as collecting
 from ftl import monitoring, quality, registry
 from ftl.consortium import Folder
-from ftl.errors import FtlError
+from ftl.errors import FtlError, RegistryError
 from ftl.federation import Engine, Evaluated, MemoryEngine, NvflareEngine, Progress, Request, Result, members
 from ftl.pipeline.journal import Clock, Entry, append
 from ftl.pipeline.reference import pooled_reference
+from ftl.registry import competition
 
 
 class Trained(msgspec.Struct, frozen=True):
@@ -170,6 +171,46 @@ class Steps:
         self._journal("promote", time.perf_counter() - start, detail=version)
         return model
 
+    def roll_back(self, reason: str, approved_by: str) -> registry.ModelVersion:
+        """Make the version before the present champion the champion again."""
+        start = time.perf_counter()
+        name = self.folder.consortium.training.model_name
+        model = registry.roll_back(self.folder, name, reason=reason, approved_by=approved_by)
+        self._journal("roll back", time.perf_counter() - start, detail=model.version)
+        return model
+
+    def judge(self, name: str) -> list[competition.Verdict]:
+        """Look at an experiment, and do with a winner or a loser what its policy says.
+
+        A winner is promoted at once under the policy ``automatic``; under ``ask`` it waits for :meth:`crown`. An
+        experiment without any challenger left ends.
+
+        Args:
+            name: of the experiment.
+
+        Returns:
+            one verdict per challenger.
+
+        Raises:
+            RegistryError: there is no such experiment, or what was observed is unreadable.
+        """
+        experiment, now = competition.read_experiment(self.folder, name), self.clock()
+        if experiment.ended is not None:
+            raise RegistryError(f"Experiment {name!r} ended on {experiment.ended:%Y-%m-%d}.", cure=experiment.why)
+        verdicts = competition.judge(self.folder, name, now)
+        best = winner(verdicts)
+        if best is not None and experiment.policy == "automatic":
+            self.crown(name, best.challenger, best.why, "policy: automatic")
+        elif all(one.decision == "keep" for one in verdicts):
+            competition.end(self.folder, name, now, verdicts[0].why)
+        return verdicts
+
+    def crown(self, name: str, version: str, reason: str, approved_by: str) -> registry.ModelVersion:
+        """Promote an experiment's challenger with the test's figures as the reason, and end the experiment."""
+        model = self.promote(version, f"Experiment {name}: {reason}", approved_by)
+        competition.end(self.folder, name, self.clock(), f"Version {version} was promoted: {reason}")
+        return model
+
     def _journal(
         self,
         step: str,
@@ -182,3 +223,9 @@ class Steps:
         detail: str = "",
     ) -> None:
         append(self.folder, Entry(step, self.clock(), seconds, party, table, counts or {}, run_id, detail))
+
+
+def winner(verdicts: Sequence[competition.Verdict]) -> competition.Verdict | None:
+    """The challenger to promote, the one with the largest gain where there are several."""
+    good = [one for one in verdicts if one.decision == "promote" and one.comparison]
+    return max(good, key=lambda one: one.comparison.difference if one.comparison else 0.0, default=None)

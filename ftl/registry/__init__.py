@@ -15,6 +15,7 @@ from ftl.registry.versions import (
     promote,
     register,
     resolve,
+    roll_back,
 )
 
 __all__ = [
@@ -35,6 +36,7 @@ __all__ = [
     "register",
     "resolve",
     "resume_run",
+    "roll_back",
     "server_command",
     "server_environment",
     "start_run",

@@ -21,6 +21,8 @@ log = logging.getLogger(__name__)
 
 CHAMPION = "champion"
 CHALLENGER = "challenger"
+INSTEAD_OF = "ftl.promoted.instead_of"
+"""Tag of a champion: the version that answered before it."""
 TITLES = {"auc": "AUC", "ks": "KS", "brier": "Brier", "rmse": "RMSE", "mae": "MAE", "r2": "R²", "log_loss": "log-loss"}
 """Figures as people write them."""
 
@@ -96,9 +98,36 @@ def promote(folder: Folder, name: str, version: str, *, reason: str, approved_by
         before = _alias(client, name, CHAMPION)
         client.set_model_version_tag(name, version, "ftl.promoted.reason", reason)
         client.set_model_version_tag(name, version, "ftl.promoted.approved_by", approved_by)
-        client.set_model_version_tag(name, version, "ftl.promoted.instead_of", before or "none")
+        client.set_model_version_tag(name, version, INSTEAD_OF, before or "none")
         client.set_registered_model_alias(name, CHAMPION, version)
         return _describe(client, name, version)
+
+
+def roll_back(folder: Folder, name: str, *, reason: str, approved_by: str) -> ModelVersion:
+    """Make the version that answered before the present champion the champion again.
+
+    Args:
+        folder: the consortium.
+        name: of the registered model.
+        reason: why, for the record.
+        approved_by: who decided, for the record.
+
+    Returns:
+        the version with its aliases.
+
+    Raises:
+        RegistryError: there is no champion, or none before it.
+        RegistryUnavailable: MLflow does not answer.
+    """
+    uri = store.tracking_uri(folder)
+    with store.asking(f"rolling {name} back", uri):
+        client = store.client(uri)
+        now = _alias(client, name, CHAMPION)
+        tags = client.get_model_version(name, now).tags if now else {}
+        before = tags.get(INSTEAD_OF, "none")
+    if before == "none":
+        raise RegistryError(f"{name} had no champion before version {now}.", cure="Promote a version by its number.")
+    return promote(folder, name, before, reason=reason, approved_by=approved_by)
 
 
 def current_version(uri: str, name: str, alias: str = CHAMPION) -> ModelVersion | None:

@@ -5,7 +5,7 @@ from ftl_airflow.consortium import parties, tables
 from ftl_airflow.federated import FederatedRunTrigger, FederatedTrainingOperator
 from ftl_airflow.forms import approval_text, choose_parties, promotion_form, training_form
 from ftl_airflow.retries import TRANSIENT_ONLY
-from ftl_airflow.tasks import check_quality, collect, finish, promote
+from ftl_airflow.tasks import check_quality, collect, crown, finish, judge_experiment, promote
 
 __all__ = [
     "TRANSIENT_ONLY",
@@ -16,7 +16,9 @@ __all__ = [
     "check_quality",
     "choose_parties",
     "collect",
+    "crown",
     "finish",
+    "judge_experiment",
     "landed",
     "landings",
     "model",

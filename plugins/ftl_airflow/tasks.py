@@ -11,7 +11,7 @@ from airflow.sdk import AssetAlias, conf, task
 from airflow.sdk.exceptions import AirflowSkipException
 
 from ftl_airflow.assets import by_party, landed, validated
-from ftl_airflow.consortium import steps
+from ftl_airflow.consortium import folder, steps
 
 log = logging.getLogger(__name__)
 
@@ -86,6 +86,32 @@ def promote(approval: Answer, version: str, reason: str) -> Answer:
     by = approval["responded_by_user"]
     model = steps().promote(version, reason, by["name"])
     return {"model": model.name, "version": model.version, "aliases": model.aliases}
+
+
+@task
+def judge_experiment() -> Answer:
+    """Look at the experiment under way; skipped without one, and unless a winner waits for a person's approval."""
+    from ftl.pipeline.steps import winner
+    from ftl.registry.competition import running
+
+    experiment = running(folder())
+    if experiment is None:
+        raise AirflowSkipException("no experiment is under way")
+    verdicts = steps().judge(experiment.name)
+    for one in verdicts:
+        log.info("version %s: %s. %s p = %.4f", one.challenger, one.decision, one.why, one.p)
+    best = winner(verdicts)
+    if best is None or experiment.policy != "ask":
+        raise AirflowSkipException(f"nothing waits for approval: {verdicts[0].why}")
+    return {"experiment": experiment.name, "version": best.challenger, "reason": best.why}
+
+
+@task
+def crown(approval: Answer, verdict: Answer) -> Answer:
+    """Promote an experiment's winner, in the name of the person who approved it, and end the experiment."""
+    by = approval["responded_by_user"]["name"]
+    promoted = steps().crown(verdict["experiment"], verdict["version"], verdict["reason"], by)
+    return {"model": promoted.name, "version": promoted.version, "aliases": promoted.aliases}
 
 
 def _name_map_index(table: str) -> None:

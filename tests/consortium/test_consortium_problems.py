@@ -212,7 +212,7 @@ WRONG = {
                           "parties.partner.features.monotone.sex", "'sex' holds categories, which have no order", ""),
     "unknown direction": ("      protected:", "      monotone: { age: risin }\n      protected:", 52,
                           "parties.partner.features.monotone.age", "'risin' cannot stand", "rising"),
-    "further identifier not mapped": ("name: demo", "name: demo\nalignment: { otherwise: [[phone]] }", 18,
+    "further identifier not mapped": ("name: demo", "name: demo\nalignment: { otherwise: [[phone]] }", 17,
                                       "parties.bank.tables.accounts.columns.phone",
                                       "'phone' is an identifier of the consortium", ""),
     "identifiers once more": ("name: demo", "name: demo\nalignment: { otherwise: [[id_number]] }", 3,

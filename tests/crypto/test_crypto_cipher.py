@@ -4,6 +4,7 @@ import functools
 import math
 import threading
 import time
+from pathlib import Path
 from typing import Any
 
 import gmpy2
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from ftl.crypto import HeuScheme, OuScheme, Packing, PublicCipher, SecretCipher, compressed_length
+from ftl.crypto.ahead import WORTH_A_PROCESS, Ahead
 from ftl.crypto.groups import column_groups
 from ftl.crypto.heu_cipher import HeuSecretCipher, _read_ou_key, _write_ou_key
 from ftl.crypto.ou_cipher import OuSecretCipher
@@ -270,27 +272,49 @@ def test_what_the_key_holder_encrypts_is_decrypted_by_the_papers_formula(gmp: Ou
     assert all(0 < c < n for c in ours)
 
 
+def wait_for(ahead: Ahead, count: int) -> None:
+    deadline = time.monotonic() + 60
+    while len(ahead) < count and time.monotonic() < deadline:
+        time.sleep(0.001)
+    assert len(ahead) >= count
+
+
 def test_what_was_drawn_ahead_serves_one_encryption_each(gmp: OuSecretCipher) -> None:
     gmp.ahead(150)
     with gmp.idle():
-        while len(gmp._stock) < 150:
-            time.sleep(0.001)
-    drawn = {int(zero) for zero, _ in gmp._stock}
+        wait_for(gmp._ahead, 150)
+    drawn = {int(zero) for zero, _ in gmp._ahead._stock}
     assert len(drawn) == 150
     first, second = gmp.encrypt(integers([9] * 100)), gmp.encrypt(integers([9] * 100))
-    assert gmp._stock == []
+    assert len(gmp._ahead) == 0
     assert len({int(value) for value in (*first.values, *second.values)}) == 200
     assert gmp.decrypt(gmp.add(first, second), 8).tolist() == [18] * 100
 
 
 def test_who_stops_waiting_is_free_before_everything_is_drawn(gmp: OuSecretCipher) -> None:
-    gmp.ahead(1_000_000)
-    with gmp.idle():
-        time.sleep(0.01)
-    assert threading.active_count() == 1
-    drawn = len(gmp._stock)
-    assert 0 < drawn < 100_000
-    gmp.ahead(0)
+    ahead = Ahead(gmp._ahead._drawing, beside=False)
+    ahead.want(1_000_000)
+    with ahead.idle():
+        wait_for(ahead, 1)
+    assert "randomness ahead" not in {thread.name for thread in threading.enumerate()}
+    assert 0 < len(ahead) < 100_000
+
+
+def test_a_process_beside_draws_what_is_asked_for_once_each_and_ends_with_its_owner(gmp: OuSecretCipher) -> None:
+    ahead = Ahead(gmp._ahead._drawing, beside=True)
+    ahead.want(WORTH_A_PROCESS)
+    worker = ahead._worker
+    process = worker._process
+    with ahead.idle():
+        assert "randomness ahead" not in {thread.name for thread in threading.enumerate()}
+    drawn = ahead.take(WORTH_A_PROCESS)
+    assert len({int(zero) for zero, _ in drawn}) == WORTH_A_PROCESS
+    zeros = [zero for zero, _ in drawn[:: WORTH_A_PROCESS // 16]]
+    assert gmp.decrypt(Ciphertexts(zeros, len(zeros)), 8).tolist() == [0] * len(zeros)
+    arguments = Path(f"/proc/{process.pid}/cmdline").read_bytes()
+    assert f"{gmp._p:x}"[:20].encode() not in arguments
+    del ahead, worker
+    assert process.wait(10) is not None
 
 
 def test_an_encryption_shows_nothing_in_its_part_modulo_q_or_in_its_jacobi_symbol(gmp: OuSecretCipher) -> None:

@@ -32,6 +32,7 @@ def test_every_dag_parses(dagbag):
             "check_quality",
             "train_federated",
             "promote_model",
+            "judge_experiment_daily",
         }
     )
 

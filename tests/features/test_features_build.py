@@ -10,6 +10,7 @@ import pytest
 from deltalake import CommitProperties, Transaction, write_deltalake
 
 from ftl.consortium import Node, load
+from ftl.consortium.model import Label
 from ftl.errors import FeatureError
 from ftl.features import build
 
@@ -112,7 +113,14 @@ def test_a_table_without_rows_is_refused(tmp_path: Path) -> None:
 
 
 def labelled(root: Path, outcome: Any, **label: Any) -> Any:
-    return build(node(root, rows(outcome=outcome), label={"column": "outcome", **label}, holdout={"fraction": 0.25}), 3)
+    made = node(root, rows(outcome=outcome), holdout={"fraction": 0.25})
+    return build(with_label(made, column="outcome", **label), 3)
+
+
+def with_label(made: Node, **label: Any) -> Node:
+    """The node after its label was declared otherwise, whatever the mapping says of its columns."""
+    party = made.party.model_copy(update={"label": Label(**label)})
+    return Node(made.root, made.name, party, made.consortium)
 
 
 def test_a_number_is_taken_as_it_is_and_its_holdout_is_drawn_from_the_known_ones(tmp_path: Path) -> None:
@@ -138,20 +146,19 @@ def test_classes_are_numbered_in_their_order_and_each_keeps_its_share_of_the_hol
 def test_weights_count_labelled_rows_and_directions_follow_the_columns(tmp_path: Path) -> None:
     data = rows(outcome=["bad", None, *["good"] * (ROWS - 2)], part=[float(n) - 1 for n in range(ROWS)])
     data["part"][:3] = [5.0, -1.0, 1.0]
-    made = node(tmp_path, data, {"column": "outcome", "positive": "bad", "weight": "part"}, holdout={"fraction": 0.2})
-    frame, _ = build(declared_monotone(made, {"income": "falling"}), 0)
+    made = with_label(node(tmp_path, data), column="outcome", positive="bad", weight="part")
+    made.party.features.monotone["income"] = "falling"
+    frame, _ = build(made, 0)
     np.testing.assert_array_equal(frame.weight[::-1], [5.0, 1.0, 1.0, *range(2, ROWS - 1)])
     assert frame.monotone.tolist() == [-1, 0]
     assert frame.monotone.dtype == np.int8
 
 
-def declared_monotone(made: Node, monotone: dict[str, str]) -> Node:
-    path = made.root / "consortium.yaml"
-    text = json.loads(path.read_text())
-    text["parties"]["bank"]["features"]["monotone"] = monotone
-    text["parties"]["bank"]["tables"]["people"]["columns"]["part"]["type"] = "float64"
-    path.write_text(json.dumps(text))
-    return load(made.root).node("bank")
+def test_categories_can_neither_rise_nor_fall(tmp_path: Path) -> None:
+    made = node(tmp_path, rows())
+    made.party.features.monotone["region"] = "rising"
+    with pytest.raises(FeatureError, match="'region' holds categories, in which the answer can neither rise nor fall"):
+        build(made, 0)
 
 
 @pytest.mark.parametrize(
@@ -169,11 +176,8 @@ def declared_monotone(made: Node, monotone: dict[str, str]) -> Node:
 def test_labels_that_are_not_what_they_are_declared_are_refused(
     tmp_path: Path, outcome: Any, label: dict[str, Any], match: str
 ) -> None:
-    made = node(tmp_path, rows(outcome=outcome))
-    columns = made.party.label.model_copy(update={"column": "outcome", **label})  # as after a change of the mapping
-    party = made.party.model_copy(update={"label": columns})
     with pytest.raises(FeatureError, match=match):
-        build(Node(made.root, made.name, party, made.consortium), 0)
+        labelled(tmp_path, outcome, **label)
 
 
 def test_a_person_without_the_first_identifier_is_found_by_a_further_one(tmp_path: Path) -> None:

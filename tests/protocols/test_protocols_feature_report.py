@@ -67,7 +67,7 @@ def members(frame: Frame, table: WoeTable) -> list[np.ndarray]:
         if table.categorical:
             codes = [frame.categories[table.column].index(text) for text in each.categories]
             inside |= np.isin(values, codes)
-        elif each.low is not None or each.high is not None or not each.missing:
+        elif each.known:
             inside |= (values > (-np.inf if each.low is None else each.low)) & (
                 values <= (np.inf if each.high is None else each.high)
             )
@@ -217,7 +217,7 @@ def test_a_declared_direction_holds_although_the_active_party_does_not_see_it(fr
     declared = replace(frames[1], monotone=np.array([0, 0, 0, 0, 0, -1], dtype=np.int8))
     result = run([frames[0], declared], SHARED, ClearScheme(), {**OPEN, "monotone": "rising"})
     table = tables(result, "shop")["telling"]
-    weights = [each.woe for each in table.bins if not (each.missing and each.low is None and each.high is None)]
+    weights = [each.woe for each in table.bins if each.known]
     assert all(first > second for first, second in itertools.pairwise(weights))
     assert len(weights) > 2
     assert result.line("shop", "again")["bins"] < 3  # rises with bad people, was declared to fall

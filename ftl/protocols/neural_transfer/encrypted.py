@@ -24,8 +24,6 @@ ACTIVE_FRACTION = 20
 PASSIVE_FRACTION = 12
 """Of what only the passive party knows; sums of products then have 32, and 13 bits before the point."""
 FRACTION = ACTIVE_FRACTION + PASSIVE_FRACTION
-PRIME = 0
-"""Of the two primes; one is enough for a single product."""
 
 
 @dataclass
@@ -55,7 +53,7 @@ class _Side:
         copies = lattice.best_regions(rows, width, self.inputs)
         slots = lattice.blocks(*[self._fixed(mine, fraction)] * copies)
         send(task, self.peer, topic % "operands", Ciphertexts([self.key.encrypt(slots)]))
-        matrices = [self._fixed(matrix, FRACTION - fraction) for matrix in coefficients]
+        matrices = [self._fixed(matrix, fraction) for matrix in coefficients]
         results, masks = self._multiply(topic, matrices)
         send(task, self.peer, topic % "products", Ciphertexts([results]))
         self._decrypt(topic, copies, width)
@@ -65,7 +63,7 @@ class _Side:
         centred = residues - prime * (residues > prime // 2)
         if (np.abs(centred) > prime // 4).any():
             raise CipherError(
-                "A gradient left the range of its fixed point.", cure="Standardise the columns, or use fewer epochs."
+                "A gradient left the range of its fixed point.", cure="Standardise the columns, or choose a narrower network."
             )
         return np.asarray(np.ldexp(centred.astype(np.float64), -FRACTION))
 

@@ -213,12 +213,12 @@ def _growth(
         people, 1, loss.outputs, settings.rounds, settings.depth, settings.min_bucket, settings.max_bins,
         rules.packing.bits, settings.columns, first,
     )  # fmt: skip
-    cipher = scheme.generate()
+    cipher, sampling = scheme.generate(), Sampling(task.seed, settings.rows, settings.goss_top, settings.goss_other)
+    cipher.ahead(sampling.most(people) * loss.outputs)
     partners = invite(task, plan, cipher)
     edges = BinEdges.fit(frame.values, frame.categorical, settings.max_bins)
     own = Candidates(frame.values[task.train], edges, settings.min_bucket, frame.monotone)
     weight = np.ones(people) if frame.weight is None else frame.weight[task.train]
-    sampling = Sampling(task.seed, settings.rows, settings.goss_top, settings.goss_other)
     margins = np.tile(loss.start(label, weight), (1, people, 1)) if state is None else state[1].margins
     growth = Growth(
         task, plan, own, partners, cipher, rules, loss, sampling, settings.learning_rate, label, weight, margins

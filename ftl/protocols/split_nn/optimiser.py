@@ -20,10 +20,14 @@ class Adam:
         parameters: float64 arrays.
         rate: of learning.
         decay: share of a parameter that each step takes off, times the rate.
+        by_array: scale steps by the size of an array's gradient as a whole instead of number by number. Steps then keep
+            the proportions of the gradient: what is mostly noise moves little.
     """
 
-    def __init__(self, parameters: Sequence[NDArray[np.float64]], rate: float, decay: float = 0.0) -> None:
-        self.parameters, self._rate, self._decay = list(parameters), rate, decay
+    def __init__(
+        self, parameters: Sequence[NDArray[np.float64]], rate: float, decay: float = 0.0, *, by_array: bool = False
+    ) -> None:
+        self.parameters, self._rate, self._decay, self._by_array = list(parameters), rate, decay, by_array
         self._steps = 0
         self._means = [np.zeros_like(parameter) for parameter in parameters]
         self._squares = [np.zeros_like(parameter) for parameter in parameters]
@@ -35,7 +39,8 @@ class Adam:
             self.parameters, gradients, self._means, self._squares, strict=True
         ):
             mean += (1 - FIRST) * (gradient - mean)
-            square += (1 - SECOND) * (gradient * gradient - square)
+            size = gradient * gradient
+            square += (1 - SECOND) * ((size.mean() if self._by_array else size) - square)
             size = np.sqrt(square / (1 - SECOND**self._steps)) + TINY
             parameter -= self._rate * (mean / (1 - FIRST**self._steps) / size + self._decay * parameter)
 

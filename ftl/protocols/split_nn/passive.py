@@ -32,6 +32,7 @@ from ftl.protocols.split_nn.parts import PassiveRecord, load
 from ftl.protocols.split_nn.sealing import WORD, Sealing
 from ftl.protocols.split_nn.settings import Plan, Settings
 
+import os; BY=bool(os.environ.get("BY"))
 FIRST = 0.3
 """Standard deviation of a first vector's numbers, over the square root of the columns."""
 
@@ -120,7 +121,7 @@ class _Rounds:
         self._key = secret_key(task.frame, task.seed)
         first = gaussian(self._key, "table", (buckets.total, plan.width)) * FIRST / np.sqrt(len(buckets.used))
         self._vectors = first.copy()
-        self._optimiser = Adam([self._vectors], settings.embedding_rate)
+        self._optimiser = Adam([self._vectors], settings.embedding_rate, by_array=BY)
         self._batches = [self._batch(people) for people in groups.batches]
         self.best, self.done, self.more = first, 0, True
 
