@@ -51,8 +51,12 @@ class Gradients:
             self.clear[people] += gradients
             (first, *_) = content["ciphertexts"]
             size = len(first) // len(people)
-            self.sealed[people] += [int.from_bytes(first[i * size + 2 : i * size + 6], "big") for i in range(len(people))]
-            noise = self._noise(sealing, answers[topic.replace("gradients", "answer")], blinded[topic.replace("gradients", "blinded")])
+            self.sealed[people] += [
+                int.from_bytes(first[i * size + 2 : i * size + 6], "big") for i in range(len(people))
+            ]
+            noise = self._noise(
+                sealing, answers[topic.replace("gradients", "answer")], blinded[topic.replace("gradients", "blinded")]
+            )
             self.sums[batch].append(self._summed(people, gradients) + noise)
 
     def _people(self, sealing: Sealing, dumps: list[bytes]) -> Floats:

@@ -1,8 +1,8 @@
 """Two parties in one order without either learning who is shared: whom at least one of them knows has a place.
 
-A union of the two lists, after the idea of Sun, Xu, Yang and Xie (2021, "Vertical federated learning without revealing
-intersection membership"). A is the active party, B the other; each has a secret a, b, and a second one a', b' for the
-union's places; x are A's people, y are B's.
+A union of the two lists, after the idea of Sun, Yang, Yao, Zhang, Gao, Xie and Wang (2021, arXiv 2106.05508). A is the
+active party, B the other; each has a secret a, b, and a second one a', b' for the union's places; x are A's people, y
+are B's.
 
 1. B gets a·H(x) and returns b·a·H(x), shuffled; A gets b·H(y) and makes a·b·H(y). A has both lists multiplied
    alike, but knows of no element to whom it belongs.

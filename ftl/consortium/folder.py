@@ -53,6 +53,10 @@ class Node:
         """Delta table of refused rows with reason and batch."""
         return self.home / "lake" / "quarantine" / table
 
+    def run(self, run_id: str) -> Path:
+        """Folder of what this party keeps of a run under way; removed when the run has ended."""
+        return self.home / "runs" / run_id
+
     def model(self, run_id: str) -> Path:
         """Folder of this party's part of the model that `run_id` trained."""
         return self.home / "models" / run_id

@@ -7,7 +7,7 @@ import threading
 import weakref
 from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ftl.crypto.drawing import CHUNK, Drawing, Drawn
@@ -108,8 +108,9 @@ class _Worker:
         return drawn
 
     def _write(self, text: str) -> None:
-        if self._process.stdin is not None and self._process.poll() is None:
-            self._process.stdin.write(text.encode())
+        if self._process.stdin is not None:
+            with suppress(BrokenPipeError):  # it has ended: what is missing is drawn here
+                self._process.stdin.write(text.encode())
 
 
 def _drain(process: "subprocess.Popen[bytes]", pieces: deque[bytes]) -> None:
@@ -117,6 +118,8 @@ def _drain(process: "subprocess.Popen[bytes]", pieces: deque[bytes]) -> None:
     stream = process.stdout
     while stream is not None and (data := stream.read(1 << 16)):
         pieces.append(data)
+    if stream is not None:
+        stream.close()
 
 
 def _stop(process: "subprocess.Popen[bytes]") -> None:

@@ -1,8 +1,8 @@
 """Encryptions of zero by the holder of an Okamoto–Uchiyama key; also a program of its own that draws them ahead.
 
-As a program it reads from its standard input the key's numbers (never from its arguments, which other users can see) and
-then, line by line, how many to draw; it writes them to its standard output and ends with its input. It imports nothing
-of this package, so that it is ready at once.
+As a program it reads from its standard input the key's numbers (never from its arguments, which other users can see)
+and then, line by line, how many to draw; it writes them to its standard output and ends with its input. It imports
+nothing of this package, so that it is ready at once.
 """
 
 import os

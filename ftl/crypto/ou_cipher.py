@@ -9,8 +9,8 @@ a table. And g^m is one multiplication: c^t is what decryption reads, and (1 + Î
 Îº that follows from the key. Modulo q, where the plaintext leaves no trace, c is drawn evenly, which is what h^r is for
 the r of the original scheme.
 
-*Randomness ahead.* h^r knows no plaintext, so it is drawn beforehand: by another core, or while the key holder waits for
-others (:mod:`ftl.crypto.ahead`).
+*Randomness ahead.* h^r knows no plaintext, so it is drawn beforehand: by another core, or while the key holder waits
+for others (:mod:`ftl.crypto.ahead`).
 
 *Columns together.* Rows are first multiplied by the cells that several columns form together, then the few cells by
 each column's buckets. Two columns of 32 buckets cost little more than one.

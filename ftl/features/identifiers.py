@@ -33,8 +33,8 @@ def read_identifiers(source: str, table: pa.Table, lists: Sequence[tuple[str, ..
             f"{source}: {nameless} rows have no value in an identifier column ({columns}).",
             cure="Let the table's suite quarantine them.",
         )
-    for columns, ids in zip(lists, found, strict=True):
-        _require_unique(source, columns, ids)
+    for some, ids in zip(lists, found, strict=True):
+        _require_unique(source, some, ids)
     return tuple(found)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from ftl.channel import Inbox
-from ftl.errors import ChannelError, ChannelTimeout
+from ftl.errors import ChannelError, ChannelTimeout, EngineUnavailable
 
 CHANNEL = "ftl"
 DELIVER = "deliver"
@@ -71,7 +71,8 @@ class CellChannel:
 
         Raises:
             ChannelTimeout: the peer did not acknowledge; names both sites and the topic.
-            ChannelError: there is no such peer, or the job is being ended.
+            ChannelError: there is no such peer.
+            EngineUnavailable: the job is being ended.
         """
         if to not in self._turns:
             raise ChannelError(f"{self._me} has no peer {to!r} in this run.", cure=f"Peers: {', '.join(self._peers)}.")
@@ -84,7 +85,7 @@ class CellChannel:
 
         Raises:
             ChannelTimeout: names this party, the awaited one, the topic and the seconds waited.
-            ChannelError: the job is being ended.
+            EngineUnavailable: the job is being ended.
         """
         self._check_cancelled()
         return self._inbox.take(sender, topic, timeout)
@@ -135,7 +136,7 @@ class CellChannel:
 
     def _check_cancelled(self) -> None:
         if self._cancelled():
-            raise ChannelError("the run was ended from outside.", cure="Start it again.")
+            raise EngineUnavailable("the run was ended from outside.", cure="Start it again.")
 
 
 class Reports:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import msgspec
 
 from ftl.channel import Channel
-from ftl.errors import ChannelError, ChannelTimeout
+from ftl.errors import ChannelError, ChannelTimeout, FtlError
 from ftl.federation.failure import Failure
 
 log = logging.getLogger(__name__)
@@ -89,7 +89,7 @@ class Link:
         for peer in self.peers:
             try:
                 self._channel.send(peer, ABORT, payload)
-            except ChannelError:
+            except FtlError:
                 log.warning("federation.abort not delivered", extra={"party": self.me, "peer": peer})
 
     def _look_around(self) -> None:

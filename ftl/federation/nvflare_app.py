@@ -23,7 +23,7 @@ from nvflare.apis.shareable import Shareable, make_reply
 from nvflare.apis.signal import Signal
 
 from ftl.consortium import Node, load
-from ftl.errors import EngineUnavailable, FederationError, FtlError
+from ftl.errors import EngineUnavailable, FederationError, FtlError, ProtocolError
 from ftl.federation.carrier import CHANNEL, CellChannel, Reports
 from ftl.federation.failure import Failure, failure_at, told
 from ftl.federation.kits import LocalCoordinator, LocalNode
@@ -118,7 +118,7 @@ class RunController(Controller):  # type: ignore[misc]
             silent = [p for p, at in self._heard.items() if p not in self._answered and now - at > SILENCE]
         if silent and self._failed is None:
             message = f"{silent[0]}: its site has not been heard of for {SILENCE:g} s."
-            self._fail(Failure(FederationError.code, message, "See that it runs and is connected, then try again."))
+            self._fail(Failure(EngineUnavailable.code, message, "See that it runs and is connected, then try again."))
         return self._failed is not None and now - self._failed > FAREWELL
 
     def _why_ended(self) -> Failure:
@@ -154,8 +154,12 @@ class RunController(Controller):  # type: ignore[misc]
             return cell_reply(CellCode.INVALID_REQUEST)
         with self._lock:
             self._heard[party] = time.monotonic()
-        for word in msgspec.json.decode(bytes(message.payload), type=list[Word]):
-            self._note(party, word)
+        try:
+            for word in msgspec.json.decode(bytes(message.payload), type=list[Word]):
+                self._note(party, word)
+        except msgspec.MsgspecError:
+            said = f"{party}: told the server what is no report."
+            self._fail(Failure(ProtocolError.code, said, f"See that {party} runs the same version."))
         return cell_reply(CellCode.OK)
 
     def _note(self, party: str, word: Word) -> None:

@@ -25,12 +25,18 @@ log = logging.getLogger(__name__)
 
 POLL = 0.2
 """Seconds between two looks at the progress file."""
+SOON = 2.0
+"""Seconds between two tries to reach server and sites."""
 PATIENCE = 20.0
 """Seconds without progress after which the server is asked whether the job still lives."""
 DOUBTS = 3
 """Times that the server or a site may be found missing, one after the other."""
 LONGEST = 4 * 3600.0
 """Seconds a run may take altogether."""
+RESTARTS = 3
+"""Times that a run which has lost a process is started again by itself; it goes on from its last common round."""
+RECONNECT = 180.0
+"""Seconds that server and sites have to come back before a run is given up."""
 
 
 class NvflareEngine:
@@ -69,11 +75,25 @@ class NvflareEngine:
     def watch(self, run_id: str, after: int = 0) -> Iterator[Progress]:
         """Progress lines above `after` until the run ends.
 
+        A run that has lost a process, at a party or at the server, is started again and goes on from the last round
+        that all parties have kept.
+
         Raises:
             FtlError: the run failed; says at which party and why.
         """
         record = RunRecord(self.folder.run(run_id))
-        return record.follow(after, _Pulse(self, record).check, POLL)
+        while True:
+            try:
+                for line in record.follow(after, _Pulse(self, record).check, POLL):
+                    after = line.number
+                    yield line
+            except EngineUnavailable as exc:
+                if record.failures >= RESTARTS:
+                    raise
+                log.warning("federation.run started again", extra={"run_id": run_id, "because": exc.message})
+                self._start_again(record)
+            else:
+                return
 
     def result(self, run_id: str) -> Result:
         """The result of a finished run.
@@ -102,12 +122,27 @@ class NvflareEngine:
             with admin_session(self.folder) as session:
                 _ask(session, "abort_job", attempt.handle)
 
+    def _start_again(self, record: RunRecord) -> None:
+        """Submit a run again, once server and sites are there.
+
+        Raises:
+            EngineUnavailable: they did not come back; names who is missing.
+        """
+        deadline = time.monotonic() + RECONNECT
+        while True:
+            try:
+                return self.submit(record.request())
+            except EngineUnavailable as exc:
+                if time.monotonic() >= deadline:
+                    record.fail(told(exc))
+                    raise
+                time.sleep(SOON)
+
     def _submit(self, session: Any, request: Request, record: RunRecord) -> str:
         """Hand the job over. The token makes NVFlare answer with the same job when it has it already."""
-        failures = len(list(record.path.glob("error-*.json")))
         with tempfile.TemporaryDirectory(prefix="ftl-job-") as work:
             job = write_job(Path(work) / request.run_id, request, members(request, self.folder.consortium))
-            return str(_ask(session, "submit_job", str(job), submit_token=f"{request.run_id}-{failures}"))
+            return str(_ask(session, "submit_job", str(job), submit_token=f"{request.run_id}-{record.failures}"))
 
 
 class _Pulse:
@@ -149,7 +184,9 @@ class _Pulse:
         if status.startswith("FINISHED") and not self._record.ended:
             details = "; ".join(str(line) for line in meta.get("job_deploy_detail") or () if "OK" not in str(line))
             message = f"NVFlare ended the job of run {self._record.path.name} ({status}). {details}".strip()
-            self._record.fail(Failure(FederationError.code, message, "Read the logs of its server and sites."))
+            # With details a site has refused the job; without any, a process of the job was lost.
+            code = FederationError.code if details else EngineUnavailable.code
+            self._record.fail(Failure(code, message, "Read the logs of its server and sites."))
         elif missing:
             message = f"{', '.join(missing)}: the site has lost its connection to the federation server."
             self._doubt(Failure(EngineUnavailable.code, message, "Start it again; then try again."))

@@ -22,6 +22,7 @@ from ftl.federation.link import Link
 from ftl.federation.parts import PartManifest, keep_part, keep_private
 from ftl.federation.people import Report, Rows, choose_people, find_shared, settings_of
 from ftl.federation.recipes import find_recipe
+from ftl.federation.resume import RunState, fingerprint_of
 from ftl.federation.run import PartPointer, Request
 from ftl.federation.verdict import Verdict, counted, judged
 from ftl.protocols import Outcome, Recipe, Step, Task
@@ -78,7 +79,15 @@ def run_party(
     """
     link = Link(channel, clock)
     try:
-        return _Program(node, request, link, report, clock).run()
+        check_run_id(request.run_id)
+        state = RunState(node.run(request.run_id))
+        with state.held(request.timeout):
+            try:
+                return _Program(node, request, link, report, clock, state).run()
+            except Exception as exc:
+                if not (link.aborted or failure_at(node.name, exc)).transient:
+                    state.clear()  # nobody will resume this run
+                raise
     except Exception as exc:
         if link.aborted is not None:
             raise link.aborted.error() from exc
@@ -108,6 +117,7 @@ class _Program:
     link: Link
     report: Report
     clock: Clock
+    state: RunState
     seconds: dict[str, float] = field(default_factory=dict)
     trained_on: int | None = None
 
@@ -116,16 +126,31 @@ class _Program:
         return self.node.consortium.active
 
     def run(self) -> PartyResult:
-        check_run_id(self.request.run_id)
         recipe = find_recipe(self.request.recipe)
         settings = recipe.settings(self.request.settings)
         with self._phase("align"):
             self.trained_on = validated_version(self.node, self.node.party.features.table)
             frame, encoder = build(self.node, self.request.seed)
-            rows = find_shared(self.link, self.node.consortium, self.request, frame, self.report, None)
+            rows = self._shared(frame)
         if settings_of(self.node.consortium, self.request).result == "one":
-            return self._counted(frame, rows)
-        return self._trained(recipe, settings, frame, encoder, rows)
+            result = self._counted(frame, rows)
+        else:
+            result = self._trained(recipe, settings, frame, encoder, rows)
+        self.state.finish(self.link, self.active, self.request.timeout)
+        return result
+
+    def _shared(self, frame: Frame) -> Rows:
+        """Own rows of the shared people; those that were found before the run was interrupted, if it was."""
+        fingerprint = fingerprint_of(self.request, frame)
+        resume = self.state.agree(self.link, self.active, self.request.timeout, fingerprint)
+        if resume.round:
+            self.report(Step("resume", resume.round))
+        rows = self.state.rows()
+        if rows is None:
+            consortium, state = self.node.consortium, self.state.alignment
+            rows = find_shared(self.link, consortium, self.request, frame, self.report, state)
+            self.state.keep_rows(rows)
+        return rows
 
     def _counted(self, frame: Frame, rows: Rows) -> PartyResult:
         """Only the active party knows who is shared, so nothing can be trained."""
@@ -143,6 +168,7 @@ class _Program:
             seed=self.request.seed,
             timeout=self.request.timeout,
             report=self.report,
+            checkpoints=self.state,
         )
         with self._phase("train"):
             outcome = recipe.run(task, settings)

@@ -14,8 +14,8 @@ from typing import TypeVar
 
 import msgspec
 
-from ftl.errors import FederationError
-from ftl.federation.failure import Failure
+from ftl.errors import FederationError, FtlError
+from ftl.federation.failure import Failure, told
 from ftl.federation.parts import write_atomically
 from ftl.federation.party import PartyResult, check_run_id
 from ftl.federation.run import Progress, Request, Result
@@ -68,7 +68,7 @@ class RunRecord:
         failure = self.failure()
         if failure is None or not failure.transient:
             return False
-        earlier = len(list(self.path.glob("error-*.json"))) + 1
+        earlier = self.failures + 1
         with suppress(FileNotFoundError):  # another caller was quicker and starts it
             (self.path / "attempt.json").unlink(missing_ok=True)
             (self.path / "error.json").rename(self.path / f"error-{earlier}.json")
@@ -89,6 +89,11 @@ class RunRecord:
     def carried_by(self, attempt: Attempt) -> None:
         """Note what carries the run."""
         write_atomically(self.path / "attempt.json", msgspec.json.encode(attempt))
+
+    @property
+    def failures(self) -> int:
+        """How many earlier attempts have failed and were followed by another."""
+        return len(list(self.path.glob("error-*.json")))
 
     def attempt(self) -> Attempt | None:
         """What carries the run, or carried it last."""
@@ -153,13 +158,13 @@ class RunRecord:
             for line in self.progress(after):
                 after = line.number
                 yield line
-            if ended:
-                break
+            failure = self.failure() if ended else None
+            if failure is not None:
+                raise failure.error()
+            if ended and (self.path / "result.json").exists():  # else another caller has just started it again
+                return
             check()
             time.sleep(poll)
-        failure = self.failure()
-        if failure is not None:
-            raise failure.error()
 
     def _create(self, name: str, value: object) -> bool:
         """Write a file that must not exist yet, whole; False when it does."""
@@ -198,9 +203,10 @@ class Ledger:
         self.request = record.request()
         self.parties = parties
         self._clock = clock
-        self._start = clock()
         self._lock = threading.Lock()
-        self._number = len(record.progress())
+        earlier = record.progress()
+        self._number = len(earlier)
+        self._start = clock() - (earlier[-1].elapsed if earlier else 0.0)  # an attempt that is resumed counts on
         self._results: dict[str, PartyResult] = {}
 
     def step(self, party: str, step: Step) -> None:
@@ -213,8 +219,12 @@ class Ledger:
         """Take a party's result; the last one completes the run."""
         with self._lock:
             self._results[result.party] = result
-            if len(self._results) == len(self.parties):
+            if len(self._results) < len(self.parties):
+                return
+            try:
                 self.record.succeed(combined(self.request, [self._results[party] for party in self.parties]))
+            except FtlError as exc:
+                self.record.fail(told(exc))
 
     def failed(self, failure: Failure) -> None:
         """Take a party's failure; it ends the run."""

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from ftl.crypto import HeuScheme, OuScheme, Packing, PublicCipher, SecretCipher, compressed_length
+from ftl.crypto import Ciphertexts, HeuScheme, OuScheme, Packing, PublicCipher, SecretCipher, compressed_length
 from ftl.crypto.ahead import WORTH_A_PROCESS, Ahead
 from ftl.crypto.groups import column_groups
 from ftl.crypto.heu_cipher import HeuSecretCipher, _read_ou_key, _write_ou_key

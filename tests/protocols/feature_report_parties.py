@@ -16,6 +16,9 @@ from ftl.protocols import Outcome, Step, Task
 from ftl.protocols.feature_report import FeatureReport
 
 
+REGIONS = ("eastern", "northern", "o'xford", "southern", "western")
+
+
 @functools.cache
 def key(number: int) -> SecretCipher:
     """A key pair; drawing one takes seconds, so that runs of these tests share two."""
@@ -75,7 +78,7 @@ def parties(people: int = 700, seed: int = 3, partners: Sequence[str] = ("shop",
             ]
         )
         columns = ("telling", "useless", "tailed", "wealthy", "region", "again")
-        frames.append(Frame(name, columns, values, {"region": ("e", "n", "o'x", "s", "w")}, _ids(name, people)))
+        frames.append(Frame(name, columns, values, {"region": REGIONS}, _ids(name, people)))
     label = (random.random(people) < 1 / (1 + np.exp(-logit))).astype(float)
     holdout = np.arange(people) >= people - people // 5
     columns = ("income", "age", "noise", "job")

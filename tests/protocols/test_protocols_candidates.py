@@ -3,7 +3,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ftl.features import BinEdges
-from ftl.protocols.transfer_boost.candidates import Candidates
+from ftl.protocols.boosting import Candidates
 
 LEAST = 5
 

@@ -45,8 +45,8 @@ def test_no_value_threshold_name_or_identifier_crosses(frames: list[Frame], reco
         for column in own_columns(frame, np.arange(SHARED), Settings(**NARROW)):
             numbers += [*column.fine.edges, *column.vectors[:, :1].ravel()[:40]]
         assert not any(identifier.encode() in sent for identifier in frame.ids)
-        assert not any(name.encode() in sent for name in frame.columns if len(name) > 3)
-        assert not any(text.encode() in sent for texts in frame.categories.values() for text in texts if len(text) > 2)
+        assert not any(name.encode() in sent for name in frame.columns if len(name) > 4)
+        assert not any(text.encode() in sent for texts in frame.categories.values() for text in texts if len(text) > 4)
     fractions = [value for value in numbers if len(repr(float(value))) > 9]  # bytes of a short one come up by chance
     assert len(fractions) > 300
     for value in fractions:

@@ -3,13 +3,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
-from ftl.protocols.transfer_boost.validation import Curve, auc
+from ftl.protocols.boosting import LogLoss, SquaredError
+from ftl.protocols.transfer_boost.validation import Curve, auc, draw_training, held_out
 
 
 def people(count: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     random = np.random.default_rng(seed)
     truth = random.normal(size=count)
     return truth, (random.random(count) < 1 / (1 + np.exp(-truth))).astype(float)
+
+
+def curve(label: np.ndarray, margins: list[np.ndarray]) -> Curve:
+    return Curve(LogLoss(), label, np.ones(len(label)), margins)
 
 
 @settings(max_examples=50, deadline=None)
@@ -22,25 +27,37 @@ def test_auc_is_that_of_scikit_learn(pairs: list[tuple[int, int]]) -> None:
         assert np.isnan(auc(label, odds))
 
 
-def test_trees_that_overshoot_are_scaled_back_and_good_ones_are_not() -> None:
-    truth, label = people(20_000)
-    start = np.zeros(len(label))
-    assert abs(Curve(label, [start, 2 * truth]).scale(1) - 0.5) < 0.03
-    assert Curve(label, [start, truth]).scale(1) > 0.96
-    assert Curve(label, [start, -truth]).scale(1) == 0
-
-
 def test_rounds_that_make_held_out_people_worse_are_not_kept() -> None:
     truth, label = people(2000)
-    curve = Curve(label, [np.zeros(len(label)), truth / 2, truth, truth + 0.01, truth * 6])
-    assert curve.kept() == 3
-    assert curve.past_best
-    assert not Curve(label, curve.log_odds[:4]).past_best
+    rounds = curve(label, [np.zeros(len(label)), truth / 2, truth, truth + 0.01, truth * 6])
+    assert rounds.kept() == 3
+    assert rounds.past_best
+    assert not curve(label, rounds.margins[:4]).past_best
+    assert curve(label, rounds.margins[:1]).kept() == 0
 
 
 def test_trees_hurt_when_held_out_people_are_significantly_worse_off() -> None:
     truth, label = people(2000)
-    curve = Curve(label, [np.zeros(len(label)), truth, -truth])
-    assert not curve.hurts(1, 1.0)
-    assert curve.hurts(2, 1.0)
-    assert curve.hurts(1, 0.0)
+    start = np.zeros(len(label))
+    judge = curve(label, [])
+    assert not judge.hurts(start, truth)
+    assert judge.helps(start, truth)
+    assert judge.hurts(start, -truth)
+    assert not judge.helps(start, start)
+
+
+def test_people_weigh_what_they_should_and_numbers_have_no_auc() -> None:
+    label, weight = np.array([0.0, 2.0]), np.array([0.5, 1.5])
+    numbers = Curve(SquaredError(), label, weight)
+    assert numbers.add(np.array([1.0, 0.0])) == {"validation_loss": (0.5 * 1 / 2 + 1.5 * 4 / 2) / 2}
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(2, 7), st.integers(1, 4), st.integers(0, 99))
+def test_everybody_is_left_out_once_in_every_draw_of_the_folds(folds: int, draws: int, seed: int) -> None:
+    training = draw_training(40, folds, draws, seed)
+    assert training.shape == (folds * draws, 40)
+    assert ((~training).reshape(draws, folds, 40).sum(axis=1) == 1).all()
+    margins = np.random.default_rng(seed).normal(size=(folds * draws, 40, 1))
+    expected = [np.mean([margins[e, i, 0] for e in range(folds * draws) if not training[e, i]]) for i in range(40)]
+    np.testing.assert_allclose(held_out(training, margins), expected, rtol=1e-12)

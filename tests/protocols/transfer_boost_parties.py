@@ -13,7 +13,9 @@ from ftl.features import Frame
 from ftl.protocols import Outcome, Step, Task
 from ftl.protocols.transfer_boost import TransferBoost
 
-SMALL = {"rounds": 4, "depth": 2, "min_bucket": 5, "folds": 3, "max_bins": 8, "l2": 2.0}
+SMALL = {
+    "opinion_rounds": 2, "rounds": 3, "depth": 1, "alone_rounds": 2, "min_bucket": 5, "folds": 3, "max_bins": 8, "l2": 2.0,
+}  # fmt: skip
 
 
 @dataclass

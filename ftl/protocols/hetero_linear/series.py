@@ -72,7 +72,10 @@ def fit(period: float, harmonics: int, reach: float) -> tuple[Series, float]:
     sines = np.sin(np.outer(grid / period, speeds(harmonics)))
     target = np.tanh(grid / 2) / 2
     ridge = 1e-6 * np.eye(harmonics)  # keeps coefficients small, and so the rounding of what they multiply
-    stacked, wanted = np.vstack([sines * weight[:, None], ridge]), np.concatenate([target * weight, np.zeros(harmonics)])
+    stacked, wanted = (
+        np.vstack([sines * weight[:, None], ridge]),
+        np.concatenate([target * weight, np.zeros(harmonics)]),
+    )
     coefficients = np.linalg.lstsq(stacked, wanted, rcond=None)[0]
     return Series(period, coefficients), float(np.abs((sines @ coefficients - target) * weight).max())
 

@@ -63,7 +63,8 @@ class _Side:
         centred = residues - prime * (residues > prime // 2)
         if (np.abs(centred) > prime // 4).any():
             raise CipherError(
-                "A gradient left the range of its fixed point.", cure="Standardise the columns, or choose a narrower network."
+                "A gradient left the range of its fixed point.",
+                cure="Standardise the columns, or choose a narrower network.",
             )
         return np.asarray(np.ldexp(centred.astype(np.float64), -FRACTION))
 

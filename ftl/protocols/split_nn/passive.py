@@ -32,7 +32,9 @@ from ftl.protocols.split_nn.parts import PassiveRecord, load
 from ftl.protocols.split_nn.sealing import WORD, Sealing
 from ftl.protocols.split_nn.settings import Plan, Settings
 
-import os; BY=bool(os.environ.get("BY"))
+import os
+
+BY = bool(os.environ.get("BY"))
 FIRST = 0.3
 """Standard deviation of a first vector's numbers, over the square root of the columns."""
 

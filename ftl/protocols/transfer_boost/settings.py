@@ -66,12 +66,14 @@ class Settings(BaseModel):
         """What the settings come to for `shared` training people."""
         depth = self.depth or (1 if shared < 2000 else 2 if shared < 10_000 else 3)
         least = self.min_bucket or min(max(shared // 50, 5), 20)
-        draws = min(max(1000 // max(shared, 1), 1), MOST_DRAWS)
+        draws = min(max(FOLD_PEOPLE // max(shared, 1), 1), MOST_DRAWS)
         return Schedule(16 if self.rounds is None else self.rounds, depth, least, draws)
 
 
+FOLD_PEOPLE = 500
+"""With half as many shared people and fewer the folds are drawn more than once, so that the mean is calmer."""
 MOST_DRAWS = 4
-"""Draws of the folds; more ensembles than four times the folds no longer calm the mean."""
+"""More ensembles than four times the folds calm it no further."""
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,82 @@
+"""Fixed-point numbers modulo a prime of 46 bits, how they lie in plaintexts, and how many bits there are to give away."""
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ftl.crypto import lattice, shares
+from ftl.protocols.hetero_linear.messages import MODULUS
+
+Floats = NDArray[np.float64]
+Residues = NDArray[np.int64]
+"""int64, integers modulo MODULUS; here without an axis for primes, since there is only one."""
+
+WIDE = 6
+"""Columns whose inner products with one vector share a plaintext."""
+_BITS = shares.PRIME_BITS - 1
+"""Below the sign."""
+
+
+def bits_left(people: int, size: float) -> int:
+    """Bits after the point of a sum over people of products at most `size` in the mean."""
+    return _BITS - 1 - math.ceil(math.log2(people * max(size, 1.0)))
+
+
+def rounded(values: Floats, bits: int, random: np.random.Generator) -> Residues:
+    """Real numbers as residues, rounded up or down at random so that the mean is exact.
+
+    Rounding to the nearest would give all people with the same value the same error, which does not average out.
+    """
+    return np.asarray(np.floor(np.ldexp(values, bits) + random.random(values.shape)).astype(np.int64) % MODULUS)
+
+
+def real(residues: Residues, bits: int) -> Floats:
+    """Back to real numbers."""
+    centred = residues - MODULUS * (residues > MODULUS // 2)
+    return np.asarray(np.ldexp(centred.astype(np.float64), -bits))
+
+
+def inner_products(left: Residues, right: Residues) -> Residues:
+    """left.T @ right modulo MODULUS for shapes (n, c) and (n, d)."""
+    if left.shape[1] == 0:
+        return np.zeros((0, right.shape[1]), dtype=np.int64)
+    one = [np.stack([part, np.zeros_like(part)]) for part in (left.T, right)]
+    total = np.zeros((left.shape[1], right.shape[1]), dtype=np.int64)
+    for start in range(0, len(right), shares.MOST_TERMS):
+        rows = slice(start, start + shares.MOST_TERMS)
+        total = (total + shares.matmul(one[0][:, :, rows], one[1][:, rows])[0]) % MODULUS
+    return total
+
+
+class Layout:
+    """How d vectors of n people lie in plaintexts such that `WIDE` or fewer columns are multiplied with all at once.
+
+    Args:
+        people: n.
+        vectors: d.
+    """
+
+    def __init__(self, people: int, vectors: int) -> None:
+        self.people, self.vectors = people, vectors
+        self.columns = max(WIDE // vectors, 1)
+        self.width = self.columns * vectors
+        self.plaintexts = lattice.block_count(people, self.width)
+
+    def of_vectors(self, vectors: Residues) -> lattice.Slots:
+        """Plaintexts of the vectors, shape (n, d)."""
+        return lattice.blocks(np.tile(vectors, (1, self.columns)))
+
+    def groups(self, columns: int) -> int:
+        """Results for so many columns."""
+        return -(-columns // self.columns)
+
+    def of_columns(self, columns: Residues, group: int) -> lattice.Slots:
+        """Plaintexts of a group of columns, shape (n, c)."""
+        part = columns[:, group * self.columns : (group + 1) * self.columns]
+        padded = np.pad(part, ((0, 0), (0, self.columns - part.shape[1])))
+        return lattice.blocks(np.repeat(padded, self.vectors, axis=1))
+
+    def unfolded(self, sums: Residues, columns: int) -> Residues:
+        """Sums of the groups, shape (groups, width), as (c, d)."""
+        return sums.reshape(-1, self.vectors)[:columns]

@@ -1,0 +1,138 @@
+"""What the parties of `hetero_logistic` and `hetero_linear` say to each other; every message of a run is one of these."""
+
+from typing import Any, TypeVar
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from ftl.channel import decode, encode
+from ftl.crypto.shares import PRIMES
+from ftl.errors import ProtocolError
+from ftl.protocols.hetero_linear.settings import Plan
+from ftl.protocols.recipe import Task
+
+
+class Working(msgspec.Struct, frozen=True):
+    """Active to passive while its own model is fitted: so that a long fit is no time-out. `done` is the last."""
+
+    done: bool
+
+
+class Start(msgspec.Struct, frozen=True):
+    """Active to passive: the plan and its public key; no plan when there will be no joint model."""
+
+    plan: Plan | None
+    public: bytes = b""
+
+
+class Ready(msgspec.Struct, frozen=True):
+    """Passive to everybody: how many columns its part of the regression has, and its public key."""
+
+    columns: int
+    public: bytes
+
+
+class Taking(msgspec.Struct, frozen=True):
+    """Active to passive: the passive parties that take part, with the number of columns of each, the active one's too."""
+
+    columns: dict[str, int]
+
+
+class Ciphertexts(msgspec.Struct, frozen=True):
+    """Vectors under the sender's key, or masked products under the receiver's."""
+
+    items: list[bytes]
+
+
+class Features(msgspec.Struct, frozen=True):
+    """Active to second: what it encrypts of its margins, plaintext by plaintext.
+
+    Attributes:
+        period: of the series, in log-odds; 0 where there is none.
+        reach: largest margin that the series is for.
+        items: ciphertexts, those of the first feature first.
+    """
+
+    period: float
+    reach: float
+    items: list[bytes]
+
+
+class Sums(msgspec.Struct, frozen=True):
+    """Holder to the party that multiplied: masked sums over all people, int64, shape (groups, width)."""
+
+    values: NDArray[np.int64]
+
+
+class Shares(msgspec.Struct, frozen=True):
+    """A further party's margins to the active or the second: one of two uniform shares, int64, shape (people,)."""
+
+    values: NDArray[np.int64]
+
+
+class Period(msgspec.Struct, frozen=True):
+    """Active to further parties: the period that this round's margins are shared in, in log-odds."""
+
+    value: float
+
+
+class Matrix(msgspec.Struct, frozen=True):
+    """Everybody to everybody: the moments of two parties' whitened columns, in directions that only they know."""
+
+    values: NDArray[np.float64]
+
+
+class Scores(msgspec.Struct, frozen=True):
+    """Passive to active: its part of the margins of the people of the holdout, float64, shape (people,)."""
+
+    values: NDArray[np.float64]
+
+
+class Variance(msgspec.Struct, frozen=True):
+    """Active to passive: variance of the residuals of `hetero_linear`; 1 for `hetero_logistic`."""
+
+    value: float
+
+
+M = TypeVar("M", bound=msgspec.Struct)
+
+
+def send(task: Task, to: str, topic: str, message: msgspec.Struct) -> None:
+    """Send one message."""
+    task.channel.send(to, topic, encode(message))
+
+
+def receive(task: Task, sender: str, topic: str, kind: type[M]) -> M:
+    """Wait for one message of that kind; ProtocolError names the sender of anything else."""
+    return decode(task.channel.receive(sender, topic, task.timeout), kind, sender=sender, topic=topic)
+
+
+def require_shape(sender: str, topic: str, values: NDArray[Any], shape: tuple[int, ...]) -> None:
+    """Refuse an array of another shape, or with a number that is not finite.
+
+    Raises:
+        ProtocolError: names the sender and the topic.
+    """
+    if values.shape != shape:
+        raise ProtocolError(
+            f"{sender!r} sent an array of shape {values.shape} under {topic!r}; {shape} was expected.",
+            cure=f"Check that {sender!r} runs the same version and aligned the same people.",
+        )
+    if not np.isfinite(values).all():
+        raise ProtocolError(f"{sender!r} sent under {topic!r} numbers that are not finite.")
+
+
+def require_residues(sender: str, topic: str, values: NDArray[np.int64], shape: tuple[int, ...], below: int) -> None:
+    """Refuse what are not integers from 0 to `below` - 1 in that shape.
+
+    Raises:
+        ProtocolError: names the sender and the topic.
+    """
+    require_shape(sender, topic, values, shape)
+    if values.size and (values.min() < 0 or values.max() >= below):
+        raise ProtocolError(f"{sender!r} sent under {topic!r} numbers that are no shares.")
+
+
+MODULUS = PRIMES[0]
+"""Shares are integers modulo this prime of 46 bits."""
