@@ -70,6 +70,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, default=5, help="starting weights 0 to N - 1")
     parser.add_argument("--variant", choices=["clear", "shares", "encrypted"], default="clear")
     parser.add_argument("--epochs", type=int, default=EPOCHS, help="fewer for a quick look; the paper's are 100")
+    parser.add_argument("--attack", action="store_true", help="what the partner can tell of labels; nothing is trained")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of lines")
     return parser.parse_args()
 
@@ -101,8 +102,12 @@ def experiment() -> Experiment:
     )
 
 
-def clear(data: Experiment, seed: int, epochs: int) -> Floats:
-    """Probabilities of the 837 by the published loss, differentiated by torch; nothing is protected."""
+def clear(data: Experiment, seed: int, epochs: int, noise: float = 0.0) -> Floats:
+    """Probabilities of the 837 by the published loss, differentiated by torch; nothing is protected.
+
+    `noise` is the recipe's setting of that name.
+    """
+    random = torch.Generator().manual_seed(seed)
     bank, partner = (torch.from_numpy(_with_constant(x)) for x in (data.bank, data.partner[: data.shared]))
     sign = torch.from_numpy(2 * data.label - 1)[:, None]
     own, other = (_start(x.shape[1], seed, name) for x, name in zip((bank, partner), NAMES, strict=True))
@@ -113,6 +118,9 @@ def clear(data: Experiment, seed: int, epochs: int) -> Floats:
         margin = of_partner @ (sign * of_bank).mean(dim=0)
         task = (np.log(2) - sign[: data.shared, 0] * margin / 2 + margin**2 / 8).sum()
         (WEIGHT * task - (of_bank[: data.shared] * of_partner).sum() / HIDDEN).backward()
+        for weights in (own, other) if noise else ():
+            drawn = torch.randn(weights.shape, generator=random, dtype=torch.float64)
+            weights.grad += WEIGHT * noise * drawn  # type: ignore[operator]
         optimiser.step()
     with torch.no_grad():
         centre = (sign * torch.sigmoid(bank @ own)).mean(dim=0)
@@ -196,6 +204,68 @@ def boosting(data: Experiment, rows: Floats, label: Floats) -> Floats:
     return base.probability(data.test)
 
 
+def attack(data: Experiment, people: int, hidden: int, noise: float, rounds: int = 12) -> dict[str, float]:
+    """How well the partner tells the labels of `people` shared ones from its first epoch's weight gradients.
+
+    They are linear in phi and in w = s / 4 - y / 2, one number per person, which it solves for in turns by least
+    squares. Beside it the same for a partner that knows phi, as one does that colludes with whoever reads the registry.
+    """
+    random = np.random.default_rng(0)
+    bank, partner = _with_constant(data.bank), _with_constant(data.partner[:people])
+    own, other = random.normal(size=(bank.shape[1], hidden)), random.normal(size=(partner.shape[1], hidden))
+    own[-1], other[-1] = 0.0, 0.0
+    sign, of_bank, vectors = 2 * data.label - 1, probability(bank @ own), probability(partner @ other)
+    centre, steep = sign @ of_bank / len(bank), vectors * (1 - vectors)
+    weight = vectors @ centre / 4 - sign[:people] / 2
+    true = partner.T @ (steep * (np.outer(weight, centre) - of_bank[:people] / (WEIGHT * hidden)))
+    seen = true + noise * random.normal(size=true.shape)
+    known = np.einsum("jk,jl->lkj", partner, steep)
+    tries = [_alternate(known, seen, random.normal(size=hidden), rounds) for _ in range(4)]
+    guess = min(tries, key=lambda one: one[0])[1]
+    informed = _weights(known, seen, centre)
+    return {name: _told(data.label[:people], found) for name, found in (("auc", guess), ("auc_knowing_phi", informed))}
+
+
+def _alternate(known: Floats, seen: Floats, centre: Floats, rounds: int) -> tuple[float, Floats]:
+    """What is left unexplained, and w up to its scale."""
+    for _ in range(rounds):
+        weight = _weights(known, seen, centre)
+        parts = known @ weight
+        centre = (parts * seen.T).sum(axis=1) / (parts**2).sum(axis=1)
+    return float(np.linalg.norm(parts * centre[:, None] - seen.T)), weight
+
+
+def _weights(known: Floats, seen: Floats, centre: Floats) -> Floats:
+    rows = (centre[:, None, None] * known).reshape(-1, known.shape[2])
+    normal = rows.T @ rows
+    normal += 1e-6 * np.trace(normal) / len(normal) * np.eye(len(normal))
+    return np.asarray(np.linalg.solve(normal, rows.T @ seen.T.ravel()))
+
+
+def _told(label: Floats, found: Floats) -> float:
+    auc = float(roc_auc_score(label, found))
+    return max(auc, 1 - auc)
+
+
+def attacks(data: Experiment, seeds: int, epochs: int) -> list[dict[str, float]]:
+    """Attacks with more and fewer equations than people, and what noise does to them and to the model."""
+    sizes = [(300, 8, 0.0), (300, 32, 0.0), (500, 64, 0.0), (300, 32, 0.1), (300, 32, 0.5)]
+    quiet = {
+        noise: [quality(data, clear(data, seed, epochs, noise))["auc"] for seed in range(seeds)]
+        for noise in (0.0, 0.1, 0.5)
+    }
+    return [
+        {
+            "people": people,
+            "hidden": hidden,
+            "noise": noise,
+            **attack(data, people, hidden, noise),
+            "model_auc": statistics.fmean(quiet[noise]),
+        }
+        for people, hidden, noise in sizes
+    ]
+
+
 def quality(data: Experiment, chance: Floats) -> dict[str, float]:
     weighted = f1_score(data.test_label, chance > 0.5, average="weighted")
     return {"auc": float(roc_auc_score(data.test_label, chance)), "weighted_f1": float(weighted)}
@@ -227,6 +297,9 @@ def main() -> None:
     given = arguments()
     torch.set_num_threads(1)
     data = experiment()
+    if given.attack:
+        print(json.dumps({"neural_transfer_label_attack": attacks(data, given.seeds, given.epochs)}, indent=1))
+        return
     runs = []
     for seed in range(given.seeds):
         runs.append(measure(data, seed, given.epochs, given.variant))

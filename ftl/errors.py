@@ -18,6 +18,7 @@
     · EngineUnavailable  … right now; a retry can help
   * RegistryError        MLflow or a model part is missing or does not match its hash
     · RegistryUnavailable  … right now; a retry can help
+  * PolicyError          a decision policy's file is wrong, or its rules fail on an application
   * ScoringError         an applicant cannot be scored
     · InvalidRequest     what a caller sent cannot be answered; names the field
     · ApplicantUnknown   no party that must know the applicant does
@@ -168,6 +169,12 @@ class RegistryUnavailable(RegistryError):
 
     code = "registry_unavailable"
     transient = True
+
+
+class PolicyError(FtlError):
+    """A decision policy's file is wrong, or its rules fail on an application."""
+
+    code = "policy"
 
 
 class ScoringError(FtlError):

@@ -95,7 +95,7 @@ def intersect(people: dict[str, int], *, shared: int, result: str = "both") -> F
     figures = {name: found[name] for name in names}
     return {
         "people": people,
-        "shared": figures[names[0]].pop("shared"),
+        "rows": figures[names[0]].pop("rows"),
         "seconds": max(one["seconds"] for one in figures.values()),
         "bytes": sum(one["bytes"] for one in figures.values()),
         "messages": sum(one["messages"] for one in figures.values()),
@@ -145,7 +145,7 @@ def _party(
         "messages": recording.sent[name],
         "megabytes_at_start": before // 1024,
         "peak_megabytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
-        "shared": len(aligned.rows),
+        "rows": len(aligned.rows),
     }
     results.put((name, figures))
 

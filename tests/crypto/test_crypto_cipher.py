@@ -25,32 +25,38 @@ from ftl.errors import CipherError
 SLOW = settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
-@pytest.fixture(scope="module", params=["ou", "heu", "paillier"])
-def secret(request: pytest.FixtureRequest) -> SecretCipher:
-    if request.param == "paillier":
+@functools.cache
+def key(name: str) -> Any:
+    """A key pair; the same whenever asked for by the same name, because they take seconds to draw."""
+    if name == "paillier":
         return HeuScheme("paillier").generate()
-    return (OuScheme() if request.param == "ou" else HeuScheme()).generate()
+    return (OuScheme() if name == "ou" else HeuScheme()).generate()
 
 
-@pytest.fixture(scope="module", params=[OuScheme, HeuScheme])
+@pytest.fixture(params=["ou", "heu", "paillier"])
+def secret(request: pytest.FixtureRequest) -> SecretCipher:
+    return key(request.param)
+
+
+@pytest.fixture(params=["ou", "heu"])
 def ou(request: pytest.FixtureRequest) -> SecretCipher:
     """Okamoto–Uchiyama by either implementation."""
-    return request.param().generate()
+    return key(request.param)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def gmp() -> OuSecretCipher:
-    return OuScheme().generate()
+    return key("ou")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def heu() -> HeuSecretCipher:
-    return HeuScheme().generate()
+    return key("heu")
 
 
 def other_than(cipher: SecretCipher) -> SecretCipher:
     """Another key pair of the same implementation."""
-    return (OuScheme() if isinstance(cipher, OuSecretCipher) else HeuScheme()).generate()
+    return OuSecretCipher(key("another heu")) if isinstance(cipher, OuSecretCipher) else key("another heu")
 
 
 @functools.cache

@@ -15,7 +15,6 @@ from ftl.features import Frame
 from ftl.protocols import Outcome, Step, Task
 from ftl.protocols.feature_report import FeatureReport
 
-
 REGIONS = ("eastern", "northern", "o'xford", "southern", "western")
 
 

@@ -28,7 +28,7 @@ def recorded(request, frames) -> Run:
 
 
 def encodings(value: float) -> list[bytes]:
-    """A number as a program may write it: float64 of either order, and as text. (Megabytes hold any 4 bytes by chance.)"""
+    """A number as a program may write it: float64 of either order, or text. (Megabytes hold any 4 bytes by chance.)"""
     return [struct.pack("<d", value), struct.pack(">d", value), repr(float(value)).encode()]
 
 

@@ -49,6 +49,12 @@ def inner_products(left: Residues, right: Residues) -> Residues:
     return total
 
 
+def multiplied(left: Residues, right: Residues) -> Residues:
+    """Left × right, element by element; shapes broadcast."""
+    pair = [np.stack([part, np.zeros_like(part)]) for part in np.broadcast_arrays(left, right)]
+    return np.asarray(shares.multiply(pair[0], pair[1])[0])
+
+
 class Layout:
     """How d vectors of n people lie in plaintexts such that `WIDE` or fewer columns are multiplied with all at once.
 

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from ftl.channel import decode, encode
 from ftl.crypto.shares import PRIMES
 from ftl.errors import ProtocolError
+from ftl.protocols.hetero_linear.newton import Products
 from ftl.protocols.hetero_linear.settings import Plan
 from ftl.protocols.recipe import Task
 
@@ -45,20 +46,6 @@ class Ciphertexts(msgspec.Struct, frozen=True):
     items: list[bytes]
 
 
-class Features(msgspec.Struct, frozen=True):
-    """Active to second: what it encrypts of its margins, plaintext by plaintext.
-
-    Attributes:
-        period: of the series, in log-odds; 0 where there is none.
-        reach: largest margin that the series is for.
-        items: ciphertexts, those of the first feature first.
-    """
-
-    period: float
-    reach: float
-    items: list[bytes]
-
-
 class Sums(msgspec.Struct, frozen=True):
     """Holder to the party that multiplied: masked sums over all people, int64, shape (groups, width)."""
 
@@ -71,10 +58,42 @@ class Shares(msgspec.Struct, frozen=True):
     values: NDArray[np.int64]
 
 
-class Period(msgspec.Struct, frozen=True):
-    """Active to further parties: the period that this round's margins are shared in, in log-odds."""
+class Frequencies(msgspec.Struct, frozen=True):
+    """Active to passive: the series of sines that this round's residuals are computed with.
 
-    value: float
+    Attributes:
+        period: in log-odds.
+        harmonics: how many.
+        reach: largest margin that the series is for.
+    """
+
+    period: float
+    harmonics: int
+    reach: float
+
+
+class Report(msgspec.Struct, frozen=True):
+    """Passive to active after each gradient.
+
+    Attributes:
+        products: inner products of its own blocks.
+        reach: bound on its part of the next margins, in half log-odds, rounded up.
+    """
+
+    products: Products
+    reach: int
+
+
+class Free(msgspec.Struct, frozen=True):
+    """Everybody to everybody before the information matrix.
+
+    Attributes:
+        columns: coefficients that are free to move.
+        along: own coefficients · own gradient of the mean loss, for the variance of `hetero_linear`.
+    """
+
+    columns: int
+    along: float
 
 
 class Matrix(msgspec.Struct, frozen=True):

@@ -39,7 +39,7 @@ class ClearRounds:
         columns = np.nan_to_num(task.frame.values)[task.train]
         weights = np.array(state.weights)
         for number in range(first + 1, settings.rounds + 1):
-            time.sleep(settings.pause)
+            time.sleep(settings.pause if task.frame.party != task.active else 0.0)
             error = self._exchange(task, settings, columns @ weights, number)
             rows = np.random.default_rng((task.seed, number)).random(len(task.train)) < 0.5
             weights = weights + columns[rows].T @ error[rows] / rows.sum()

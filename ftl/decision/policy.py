@@ -1,0 +1,250 @@
+"""Policies: what a risk manager writes in files, and what it means for one application.
+
+A policy is a folder: ``policy.json`` (its version, from when it counts, who approved it, services, bands, weights),
+``decision.json`` (decision tables and graphs in JDM, drawn and read by any editor of that format) and
+``examples.json`` (a table of examples that it must pass). Of several versions the newest that already counts is used.
+"""
+
+import json
+import math
+from collections.abc import Mapping
+from datetime import date
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+
+from ftl.errors import PolicyError
+
+SHIPPED = Path(__file__).parent / "policies"
+POLICY, GRAPH, EXAMPLES = "policy.json", "decision.json", "examples.json"
+Module = Literal["blacklist", "scores", "rules"]
+Plain = dict[str, Any]
+
+
+class FraudWeights(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """An expert's logistic weights on indicators; nothing here was learned from data.
+
+    Attributes:
+        intercept: log-odds of fraud with every indicator at 0.
+        weights: indicator to what one unit of it adds.
+    """
+
+    intercept: float
+    weights: dict[str, float]
+
+
+class Declared(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What ``policy.json`` says.
+
+    Attributes:
+        name: of the policy.
+        version: of it.
+        effective_from: first day on which it counts.
+        approved_by: who decided so.
+        services: service code to the modules that run for it.
+        bands: band to the highest probability of default in it, ascending; the last is 1.
+        calibrated: probabilities outside are called abnormal and referred.
+        standard: score to its weight in the combined one.
+        fraud: how indicators become a fraud score.
+        retries: times that an unanswered question to the parties is asked again.
+        base_entropy: kind of event to the base population's entropy, in bits.
+    """
+
+    name: str
+    version: str
+    effective_from: date
+    approved_by: str
+    services: dict[str, list[Module]]
+    bands: dict[str, Annotated[float, Meta(gt=0, le=1)]]
+    calibrated: tuple[float, float]
+    standard: dict[Literal["credit", "fraud"], Annotated[float, Meta(ge=0)]]
+    fraud: FraudWeights
+    retries: Annotated[int, Meta(ge=0, le=5)] = 1
+    base_entropy: dict[str, float] = {}
+
+
+class Example(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A row of ``examples.json``.
+
+    Attributes:
+        name: a sentence.
+        given: indicators; what is left out is ordinary.
+        expect: what the rules must answer for these keys.
+    """
+
+    name: str
+    given: Plain
+    expect: Plain
+
+
+class Failure(msgspec.Struct, frozen=True):
+    """An example that a policy does not pass.
+
+    Attributes:
+        name: of the example.
+        key: that differs.
+        expected: by the example.
+        found: instead.
+    """
+
+    name: str
+    key: str
+    expected: Any
+    found: Any
+
+
+ORDINARY: Plain = {
+    "listed": False,
+    "degraded": False,
+    "band": "C",
+    "score": 600,
+    "probability": 0.08,
+    "amount": 10_000.0,
+    "term": 12,
+    "product": "",
+    "velocity_day": 0,
+    "velocity_month": 0,
+    "credit_entropy": 1.0,
+    "entropy_gain": 0.0,
+    "entropy_applications": 0.0,
+    "entropy_transactions": 0.0,
+    "entropy_collections": 0.0,
+}
+"""Every indicator that rules may use, with the value of an ordinary application."""
+
+
+class Policy:
+    """One version of a policy, ready to decide.
+
+    Args:
+        place: its folder.
+
+    Raises:
+        PolicyError: a file is missing or wrong; names it and what is wrong.
+    """
+
+    def __init__(self, place: Path) -> None:
+        import zen
+
+        self.place = place
+        self.declared = _read(place / POLICY, Declared)
+        _check(place, self.declared)
+        graph = _read(place / GRAPH, dict)
+        self._engine = zen.ZenEngine({"loader": {"type": "static", "content": {GRAPH: graph}}})
+        self._bands = list(self.declared.bands.items())
+        self.rules(ORDINARY)
+
+    def band(self, probability: float) -> str:
+        """The risk band of a probability of default."""
+        return next(band for band, highest in self._bands if probability <= highest)
+
+    def fraud_probability(self, indicators: Mapping[str, Any]) -> float:
+        """By the expert's weights, between 0 and 1."""
+        weights = self.declared.fraud
+        margin = weights.intercept + sum(weight * indicators[name] for name, weight in weights.weights.items())
+        return 1 / (1 + math.exp(-min(max(margin, -30.0), 30.0)))
+
+    def rules(self, indicators: Mapping[str, Any]) -> Plain:
+        """What the graph makes of an application.
+
+        Args:
+            indicators: as :data:`ORDINARY` lists them.
+
+        Returns:
+            the graph's output: ``decision``, ``rule``, ``limit``, ``rate``, ``months`` and whatever else it says.
+
+        Raises:
+            PolicyError: the graph fails on it; names the node.
+        """
+        try:
+            result: Plain = self._engine.evaluate(GRAPH, dict(indicators))["result"]
+        except RuntimeError as exc:
+            raise PolicyError(f"{self.place / GRAPH} failed: {_node(exc)}.", cure="Run `ftl policy test`.") from None
+        if result.get("decision") not in {"approve", "refer", "decline"}:
+            raise PolicyError(
+                f"{self.place / GRAPH} answered the decision {result.get('decision')!r}.",
+                cure="Its output needs `decision`: approve, refer or decline.",
+            )
+        return result
+
+    def failures(self) -> list[Failure]:
+        """Examples that the policy does not pass."""
+        found = []
+        for example in _read(self.place / EXAMPLES, list[Example]):
+            unknown = sorted(example.given.keys() - ORDINARY.keys())
+            if unknown:
+                raise PolicyError(
+                    f"Example {example.name!r} gives {unknown[0]!r}.", cure=f"Known: {', '.join(ORDINARY)}."
+                )
+            said = self.rules({**ORDINARY, **example.given})
+            found += [
+                Failure(example.name, key, wanted, said.get(key))
+                for key, wanted in example.expect.items()
+                if said.get(key) != wanted
+            ]
+        return found
+
+
+def effective(places: list[Path], today: date) -> Path:
+    """The folder of the newest policy that already counts.
+
+    Args:
+        places: folders with a ``policy.json`` each.
+        today: the day.
+
+    Raises:
+        PolicyError: none counts yet, or two begin on the same day.
+    """
+    dated = sorted((_read(place / POLICY, Declared).effective_from, str(place)) for place in places)
+    now = [one for one in dated if one[0] <= today]
+    if not now:
+        raise PolicyError("No policy counts yet.", cure="Set `effective_from` of one to a day that has come.")
+    if len(now) > 1 and now[-1][0] == now[-2][0]:
+        raise PolicyError(
+            f"{now[-1][1]} and {now[-2][1]} begin on the same day.", cure="Change `effective_from` of one."
+        )
+    return Path(now[-1][1])
+
+
+def policies(own: Path) -> list[Path]:
+    """Folders of a consortium's own policies; the shipped one where it has none.
+
+    Args:
+        own: the consortium's folder for policies; need not exist.
+    """
+    found = sorted(path.parent for path in own.glob(f"*/{POLICY}"))
+    return found or [SHIPPED / "standard"]
+
+
+def _check(place: Path, declared: Declared) -> None:
+    highest = list(declared.bands.values())
+    if not highest or highest != sorted(set(highest)) or highest[-1] != 1:
+        raise PolicyError(f"{place / POLICY}: bands must ascend and end at 1.", cure="Correct `bands`.")
+    if unknown := sorted(declared.fraud.weights.keys() - ORDINARY.keys()):
+        raise PolicyError(
+            f"{place / POLICY}: there is no indicator {unknown[0]!r}.", cure=f"Known: {', '.join(ORDINARY)}."
+        )
+    if sum(declared.standard.values()) <= 0:
+        raise PolicyError(f"{place / POLICY}: `standard` needs a weight above 0.", cure="Correct it.")
+
+
+def _read(path: Path, kind: Any) -> Any:
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=kind)
+    except FileNotFoundError:
+        raise PolicyError(
+            f"{path} is missing.", cure="A policy needs policy.json, decision.json, examples.json."
+        ) from None
+    except (OSError, msgspec.MsgspecError) as exc:
+        raise PolicyError(f"{path}: {exc}.", cure="Correct the file.") from exc
+
+
+def _node(error: RuntimeError) -> str:
+    """The engine's own words without its stack; they name nodes and expressions, never values."""
+    try:
+        said = json.loads(str(error).partition("\n")[0])
+        return f"node {said.get('nodeId')!r}: {said.get('source')}"
+    except (json.JSONDecodeError, AttributeError):
+        return "its engine refused it"
