@@ -204,7 +204,7 @@ def boosting(data: Experiment, rows: Floats, label: Floats) -> Floats:
     return base.probability(data.test)
 
 
-def attack(data: Experiment, people: int, hidden: int, noise: float, rounds: int = 12) -> dict[str, float]:
+def attack(data: Experiment, people: int, hidden: int, noise: float, rounds: int = 40) -> dict[str, float]:
     """How well the partner tells the labels of `people` shared ones from its first epoch's weight gradients.
 
     They are linear in phi and in w = s / 4 - y / 2, one number per person, which it solves for in turns by least
@@ -220,7 +220,8 @@ def attack(data: Experiment, people: int, hidden: int, noise: float, rounds: int
     true = partner.T @ (steep * (np.outer(weight, centre) - of_bank[:people] / (WEIGHT * hidden)))
     seen = true + noise * random.normal(size=true.shape)
     known = np.einsum("jk,jl->lkj", partner, steep)
-    tries = [_alternate(known, seen, random.normal(size=hidden), rounds) for _ in range(4)]
+    starts = [np.sign(seen.sum(axis=0)), *(random.normal(size=hidden) for _ in range(3))]
+    tries = [_alternate(known, seen, start, rounds) for start in starts]
     guess = min(tries, key=lambda one: one[0])[1]
     informed = _weights(known, seen, centre)
     return {name: _told(data.label[:people], found) for name, found in (("auc", guess), ("auc_knowing_phi", informed))}

@@ -22,6 +22,7 @@ from ftl.errors import ConsortiumError, FtlError
 
 if TYPE_CHECKING:
     from ftl.collect import SyncProgress
+    from ftl.decision import Policy
     from ftl.pipeline.steps import Steps
 
 TEMPORARY_FAILURE = 75
@@ -264,6 +265,58 @@ def experiment_end(
     from ftl.registry import competition
 
     competition.end(consortium.load(directory), name, datetime.now(UTC), reason)
+
+
+policy = typer.Typer(help="Decision policies: try them before they count.", no_args_is_help=True)
+app.add_typer(policy, name="policy")
+PolicyDir = Annotated[Path | None, typer.Option("--policy", help="Its folder; else the one that counts today.")]
+
+
+@policy.command("test", epilog="Example: ftl policy test my-consortium --policy my-consortium/policies/2026-07")
+def policy_test(directory: Dir, place: PolicyDir = None) -> None:
+    """Run a policy's table of examples; exit with 1 when one fails."""
+    chosen = _policy(consortium.load(directory), place)
+    failures = chosen.failures()
+    for one in failures:
+        print(f"{one.name}: {one.key} is {one.found!r}, {one.expected!r} was expected")
+    print(f"{chosen.declared.name} {chosen.declared.version}: {'failed' if failures else 'passed'}")
+    if failures:
+        raise SystemExit(1)
+
+
+@policy.command("diff", epilog="Example: ftl policy diff my-consortium --policy my-consortium/policies/2026-07")
+def policy_diff(
+    directory: Dir,
+    place: PolicyDir = None,
+    month: Annotated[list[str], typer.Option(metavar="YYYY-MM", help="May be repeated; all without.")] = NO_SETTINGS,
+    as_json: Json = False,
+) -> None:
+    """What a policy would have decided on the applications that gateways have kept, beside what was decided."""
+    from ftl.serving.decisions import applications, replay
+
+    folder = consortium.load(directory)
+    files = sorted(applications(folder).glob("*.jsonl"))
+    chosen = [path for path in files if not month or path.stem in month]
+    _print(replay(_policy(folder, place), chosen, folder.consortium.scorecard), as_json=as_json)
+
+
+@policy.command("block", epilog="Example: ftl policy block my-consortium --set id_number=… --set phone=…")
+def policy_block(directory: Dir, identifiers: Set) -> None:
+    """Put a person on the consortium's blacklist; only a keyed hash of the identifiers is kept."""
+    from ftl.serving.decisions import block
+    from ftl.serving.subjects import subject_of
+
+    folder = consortium.load(directory)
+    given = {key: str(value) for key, value in _pairs(identifiers).items()}
+    print(f"{block(folder, [subject_of(folder, given)])} people are on the blacklist")
+
+
+def _policy(folder: consortium.Folder, place: Path | None) -> "Policy":
+    from ftl.decision import Policy, effective, policies
+    from ftl.serving.decisions import policy_home
+
+    today = datetime.now(UTC).date()
+    return Policy(place or effective(policies(policy_home(folder)), today))
 
 
 clients = typer.Typer(help="Who may ask the gateway: add, list and remove clients.", no_args_is_help=True)

@@ -1,6 +1,26 @@
-"""Sub-scores become scores and the reasons for them."""
+"""Sub-scores become scores, the reasons for them, and a decision by the policy that counts."""
 
+from ftl.decision.decide import Application, Decision, Scored, Scores, decide, indicators
+from ftl.decision.policy import Policy, effective, policies
 from ftl.decision.reasons import MOST_REASONS, Costs, Losses, losses, ranked
 from ftl.decision.scorecard import points_per_log_odds, probability, score
 
-__all__ = ["MOST_REASONS", "Costs", "Losses", "losses", "points_per_log_odds", "probability", "ranked", "score"]
+__all__ = [
+    "MOST_REASONS",
+    "Application",
+    "Costs",
+    "Decision",
+    "Losses",
+    "Policy",
+    "Scored",
+    "Scores",
+    "decide",
+    "effective",
+    "indicators",
+    "losses",
+    "points_per_log_odds",
+    "policies",
+    "probability",
+    "ranked",
+    "score",
+]

@@ -129,11 +129,11 @@ class Policy:
         import zen
 
         self.place = place
-        self.declared = _read(place / POLICY, Declared)
+        self.declared: Declared = _read(place / POLICY, Declared)
         _check(place, self.declared)
         graph = _read(place / GRAPH, dict)
         self._engine = zen.ZenEngine({"loader": {"type": "static", "content": {GRAPH: graph}}})
-        self._bands = list(self.declared.bands.items())
+        self._bands: list[tuple[str, float]] = list(self.declared.bands.items())
         self.rules(ORDINARY)
 
     def band(self, probability: float) -> str:
@@ -197,7 +197,9 @@ def effective(places: list[Path], today: date) -> Path:
     Raises:
         PolicyError: none counts yet, or two begin on the same day.
     """
-    dated = sorted((_read(place / POLICY, Declared).effective_from, str(place)) for place in places)
+    dated: list[tuple[date, str]] = sorted(
+        (_read(place / POLICY, Declared).effective_from, str(place)) for place in places
+    )
     now = [one for one in dated if one[0] <= today]
     if not now:
         raise PolicyError("No policy counts yet.", cure="Set `effective_from` of one to a day that has come.")

@@ -8,16 +8,20 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType, defstruct
 
+from ftl.decision import Decision
 from ftl.errors import InvalidRequest
 from ftl.registry import Bundle
 from ftl.serving.scorer import Reason
 from ftl.serving.wire import Fields
 
 IdentifierText = Annotated[str, Meta(min_length=1, max_length=128)]
+EventName = Annotated[str, Meta(max_length=64)]
+EventCount = Annotated[int, Meta(ge=0, le=1_000_000)]
 WholeNumber = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
 ISO_DATE = r"^\d{4}-\d{2}-\d{2}$"
 ISO_TIME = r"^\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}(:\d{2}(\.\d{1,6})?)?(Z|[+-]\d{2}:\d{2})?$"
 
+FULL_SERVICE = "full.1"
 MOST_APPLICANTS = 10_000
 """In one batch."""
 
@@ -71,6 +75,32 @@ class ScoreResponse(Struct, frozen=True):
     trace_id: str
     milliseconds: float
     why: str | None = None
+    notice: str | None = None
+
+
+class DecisionResponse(Struct, frozen=True):
+    """A decision, and what it rests on.
+
+    Attributes:
+        decision: with its scores, limit, price and rules.
+        probability_of_default: None when the applicant was not scored.
+        reasons: at most four, costliest first.
+        model: which version scored.
+        parties: party to `known`, `unknown` or `unavailable`.
+        degraded: whether a party that the model needs did not answer.
+        trace_id: names this answer in the logs.
+        milliseconds: spent in the gateway, parties included.
+        notice: what is simulated, if anything.
+    """
+
+    decision: Decision
+    probability_of_default: float | None
+    reasons: list[Reason]
+    model: Model
+    parties: dict[str, str]
+    degraded: bool
+    trace_id: str
+    milliseconds: float
     notice: str | None = None
 
 
@@ -175,6 +205,22 @@ Told = Literal["bad", "good"] | None
 """What became of a loan; None takes back what was told before."""
 
 
+class Asked(Struct, frozen=True, forbid_unknown_fields=True):
+    """What an applicant asks for.
+
+    Attributes:
+        amount: of money, in the consortium's currency.
+        term: months.
+        product: code.
+        events: kind of event (`applications`, `transactions`, `collections`) to counts by category.
+    """
+
+    amount: Annotated[float, Meta(gt=0, le=1e12)]
+    term: Annotated[int, Meta(gt=0, le=600)]
+    product: Annotated[str, Meta(max_length=64)] = ""
+    events: dict[Literal["applications", "transactions", "collections"], dict[EventName, EventCount]] = {}
+
+
 @dataclass(frozen=True)
 class OutcomeOf:
     """A checked outcome.
@@ -215,6 +261,15 @@ class ApplicantReader:
             frozen=True,
         )
         self.batch.__doc__ = "Who applies, several at once."
+        asked: list[Any] = [
+            *members,
+            ("application", Asked),
+            ("fields", fields | None, None),
+            ("service", Annotated[str, Meta(min_length=1, max_length=64)], FULL_SERVICE),
+        ]
+        self.decision = defstruct("DecisionRequest", asked, forbid_unknown_fields=True, frozen=True)
+        self.decision.__doc__ = "Who applies, and what for."
+        self._decisions = msgspec.json.Decoder(self.decision)
         told: list[Any] = [*members, ("outcome", Told), ("group", Annotated[str, Meta(max_length=64)], "")]
         outcome = defstruct("Outcome", told, forbid_unknown_fields=True, frozen=True)
         outcome.__doc__ = "What became of an applicant; null takes back what was told before."
@@ -229,9 +284,9 @@ class ApplicantReader:
         self._decoder, self._batches = msgspec.json.Decoder(self.type), msgspec.json.Decoder(self.batch)
 
     @property
-    def shapes(self) -> tuple[type[Struct], type[Struct], type[Struct]]:
-        """Structs of a request, of a batch and of outcomes, for the description."""
-        return self.type, self.batch, self.outcomes
+    def shapes(self) -> tuple[type[Struct], type[Struct], type[Struct], type[Struct]]:
+        """Structs of a request, of a batch, of a decision and of outcomes, for the description."""
+        return self.type, self.batch, self.decision, self.outcomes
 
     def read(self, body: bytes) -> Applicant:
         """Check a request.
@@ -279,6 +334,21 @@ class ApplicantReader:
             OutcomeOf(self._named(one, f"outcomes[{place}]."), one.outcome, one.group)
             for place, one in enumerate(given)
         ]
+
+    def read_decision(self, body: bytes) -> tuple[Applicant, Asked, str]:
+        """Check a request for a decision.
+
+        Args:
+            body: JSON.
+
+        Returns:
+            who applies, what for, and the service code.
+
+        Raises:
+            InvalidRequest: names the field; never repeats a value.
+        """
+        given = self._decoded(self._decisions, body)
+        return self._checked(given), given.application, given.service
 
     def _decoded(self, decoder: msgspec.json.Decoder[Any], body: bytes) -> Any:
         try:

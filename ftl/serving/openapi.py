@@ -7,7 +7,7 @@ import msgspec
 import ftl
 from ftl.serving.asgi import TITLES, Problem
 from ftl.serving.clients import SCOPES, Grant
-from ftl.serving.messages import Accepted, BatchResponse, Health, Models, ScoreResponse
+from ftl.serving.messages import Accepted, BatchResponse, DecisionResponse, Health, Models, ScoreResponse
 
 SCORE_PROBLEMS = [400, 401, 403, 404, 409, 413, 422, 429, 500, 503]
 
@@ -28,6 +28,7 @@ _IDEMPOTENCY = {
 def openapi(
     request: type[msgspec.Struct],
     batch: type[msgspec.Struct],
+    decision: type[msgspec.Struct],
     outcomes: type[msgspec.Struct],
     consortium: str,
     notice: str | None,
@@ -37,13 +38,27 @@ def openapi(
     Args:
         request: struct of `POST /v1/scores`.
         batch: struct of `POST /v1/scores:batch`.
+        decision: struct of `POST /v1/decisions`.
         outcomes: struct of `POST /v1/outcomes`.
         consortium: name, for the title.
         notice: what is simulated, if anything.
     """
-    types = [request, batch, outcomes, ScoreResponse, BatchResponse, Accepted, Grant, Models, Health, Problem]
+    types = [
+        request,
+        batch,
+        decision,
+        outcomes,
+        ScoreResponse,
+        BatchResponse,
+        DecisionResponse,
+        Accepted,
+        Grant,
+        Models,
+        Health,
+        Problem,
+    ]
     references, schemas = msgspec.json.schema_components(types, ref_template="#/components/schemas/{name}")
-    asked, several, told, scored, all_scored, accepted, grant, models, health, problem = references
+    asked, several, wanted, told, scored, all_scored, decided, accepted, grant, models, health, problem = references
     about = "Scores applicants with a model whose parts, and the data behind them, stay with their owners."
     return {
         "openapi": "3.1.0",
@@ -58,6 +73,7 @@ def openapi(
         "paths": {
             "/v1/scores": {"post": _score(asked, scored, problem)},
             "/v1/scores:batch": {"post": _batch(several, all_scored, problem)},
+            "/v1/decisions": {"post": _decision(wanted, decided, problem)},
             "/v1/outcomes": {"post": _outcomes(told, accepted, problem)},
             "/oauth/token": {"post": _token(grant, problem)},
             "/v1/models": {
@@ -85,6 +101,18 @@ def _score(asked: Any, scored: Any, problem: Any) -> dict[str, Any]:
 
 def _batch(asked: Any, scored: Any, problem: Any) -> dict[str, Any]:
     operation = _operation("scoreBatch", "Score up to 10,000 applicants", scored, problem, SCORE_PROBLEMS)
+    operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": asked}}}
+    operation["parameters"] = [_IDEMPOTENCY]
+    return operation
+
+
+def _decision(asked: Any, decided: Any, problem: Any) -> dict[str, Any]:
+    problems = [400, 401, 403, 409, 413, 422, 429, 500, 503]
+    operation = _operation("decide", "Decide on an application", decided, problem, problems)
+    operation["description"] = (
+        "Scores, applies the policy that counts today, and answers decision, limit and price. What cannot be scored, "
+        "an abnormal score and a failure while deciding are referred to a person, each with a code of its own."
+    )
     operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": asked}}}
     operation["parameters"] = [_IDEMPOTENCY]
     return operation

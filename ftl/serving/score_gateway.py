@@ -14,18 +14,21 @@ from importlib import resources
 import msgspec
 
 from ftl.consortium import Folder
-from ftl.errors import ApplicantUnknown, FtlError
+from ftl.decision import Application, Scored
+from ftl.errors import ApplicantUnknown, FtlError, InvalidRequest
 from ftl.serving.asgi import App, Request, Response, problem, problem_of
 from ftl.serving.champion import POLL_SECONDS
 from ftl.serving.clients import Access, Client, Scope, read_grant_request
 from ftl.serving.competitions import Competitions
 from ftl.serving.credentials import metering_key, pseudonymise, scoring_key
+from ftl.serving.decisions import Decisions
 from ftl.serving.live import Live, Lives
 from ftl.serving.messages import (
     Accepted,
     Applicant,
     BatchAnswer,
     BatchResponse,
+    DecisionResponse,
     Health,
     Model,
     Models,
@@ -83,6 +86,7 @@ class Gateway:
         self._key, self._poll = scoring_key(folder), poll
         self._meter = Meter(folder.coordinator / "serving" / "metering", metering_key(folder), clock)
         self._competitions = Competitions(folder, self._meter.subject, lambda: clock().timestamp())
+        self._decisions = Decisions(folder, lambda: clock().timestamp())
         self._access = Access(folder, lambda: clock().timestamp())
         self._replays = Replays(lambda: clock().timestamp())
         self._lives, self._metrics = Lives(folder, budget), Metrics()
@@ -93,6 +97,7 @@ class Gateway:
         counted: dict[tuple[str, str], Handler] = {
             ("POST", "/v1/scores"): self._score,
             ("POST", "/v1/scores:batch"): self._batch,
+            ("POST", "/v1/decisions"): self._decide,
             ("POST", "/v1/outcomes"): self._outcomes,
             ("GET", "/v1/models"): self._models,
             ("POST", "/oauth/token"): self._token,
@@ -115,6 +120,7 @@ class Gateway:
     def _close(self) -> None:
         self._meter.close()
         self._competitions.close()
+        self._decisions.close()
         self._lives.close()
 
     async def _watch(self) -> None:
@@ -131,6 +137,7 @@ class Gateway:
             await asyncio.sleep(BILL_SECONDS)
             self._meter.flush()
             self._competitions.flush()
+            self._decisions.flush()
 
     def _counted(self, path: str, handler: Handler) -> Handler:
         """Bounds how many requests are under way, turns errors into problems, and counts."""
@@ -172,6 +179,52 @@ class Gateway:
         if live.experiment is None:
             return live.model.version, await live.scorer.score_one(pseudonym, applicant.fields)
         return await self._competitions.answer(live, pseudonym, applicant.fields)
+
+    async def _decide(self, request: Request) -> Response:
+        started = time.perf_counter()
+        client, live = self._admit(request, "decisions"), self._lives.now
+        applicant, asked, service = live.reader.read_decision(request.body)
+        if service not in self._decisions.policy.declared.services:
+            known = ", ".join(self._decisions.policy.declared.services)
+            raise InvalidRequest("There is no such service.", cure=f"Services: {known}.", field="service")
+        self._replays.refuse(client.id, request.headers.get(b"idempotency-key"))
+        pseudonym = pseudonymise(self._key, live.champion.bundle.identifiers, applicant.identifiers)
+        version, said = await self._scored(live, pseudonym, applicant)
+        answer = said if isinstance(said, Answer) else None
+        scored = Scored(said.probability, said.together.degraded) if isinstance(said, Answer) else said
+        events = {str(kind): counts for kind, counts in asked.events.items()}
+        application = Application(asked.amount, asked.term, asked.product, events=events)
+        application = self._decisions.fill(application, self._meter.subject(pseudonym))
+        scale = live.champion.bundle.scale.scorecard()
+        decided = self._decisions.decide(service, application, scored, scale)
+        model = live.model_of(version)
+        if answer:
+            self._record(model, client, pseudonym, answer)
+        body = DecisionResponse(
+            decision=decided,
+            probability_of_default=answer.probability if answer else None,
+            reasons=answer.reasons if answer else [],
+            model=model,
+            parties=answer.parties if answer else {},
+            degraded=answer.together.degraded if answer else False,
+            trace_id=self._trace_id(),
+            milliseconds=round((time.perf_counter() - started) * 1000, 2),
+            notice=live.champion.bundle.notice,
+        )
+        return Response(msgspec.json.encode(body), headers=PRIVATE)
+
+    async def _scored(self, live: Live, pseudonym: bytes, applicant: Applicant) -> tuple[str, Answer | FtlError | None]:
+        """The answer and the version that gave it, asked again as often as the policy says; or why there is none."""
+        retries = self._decisions.policy.declared.retries
+        while True:
+            try:
+                return await self._answered(live, pseudonym, applicant)
+            except InvalidRequest:
+                raise
+            except FtlError as error:
+                if not (error.transient and retries):
+                    return live.model.version, error
+                retries -= 1
 
     async def _batch(self, request: Request) -> Response:
         started = time.perf_counter()

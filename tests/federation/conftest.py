@@ -87,4 +87,4 @@ def describe(party: str, active: str) -> dict[str, object]:
 def write_validated(folder: Folder, party: str, table: pa.Table) -> None:
     path = folder.node(party).validated("people")
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_deltalake(str(path), table, mode="overwrite")
+    write_deltalake(str(path), table, mode="overwrite", schema_mode="overwrite")

@@ -1,4 +1,4 @@
-"""Labels that are numbers or classes, answers of one party alone, recipes without a model, people who are only counted."""
+"""Labels that are numbers or classes, parties that answer alone, recipes without a model, people only counted."""
 
 import json
 from dataclasses import replace

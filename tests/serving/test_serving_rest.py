@@ -131,6 +131,7 @@ def test_every_schema_of_the_openapi_description_is_one_and_every_reference_lead
     assert set(said["paths"]) == {
         "/v1/scores",
         "/v1/scores:batch",
+        "/v1/decisions",
         "/v1/outcomes",
         "/oauth/token",
         "/v1/models",

@@ -198,8 +198,12 @@ class _Program:
             value = profile.information_value
             words = in_words(reason)
             tables.append(column.table(place + 1, self.people, profile.group, woe, bad, value, reason, words))
-        report: dict[str, Any] = {"people": len(self.label), **judged.report(self.entries)}
-        private = private_files(tables) | {"correlations.json": judged.correlations(self.entries)}
+        people, exact = {"people": len(self.label)}, self.settings.tell_partner_woe
+        report: dict[str, Any] = {**people, **judged.report(self.entries, exact=exact)}
+        private = private_files(tables) | {
+            "columns.json": msgspec.json.encode({**people, **judged.report(self.entries, exact=True)}),
+            "correlations.json": judged.correlations(self.entries),
+        }
         return Outcome(
             part=msgspec.json.encode(tables),
             settings=self.settings.model_dump(),

@@ -61,9 +61,18 @@ class Judged:
     selected_inflation: dict[int, float]
     reasons: list[Reason]
 
-    def report(self, entries: Sequence[Entry]) -> dict[str, Any]:
-        """What the coordinator is told, as plain JSON values; the columns of greatest information value first."""
+    def report(self, entries: Sequence[Entry], *, exact: bool) -> dict[str, Any]:
+        """One line per column as plain JSON values, the greatest information value first; and the selected columns.
+
+        Args:
+            entries: the columns.
+            exact: whether figures that come from labels are given to the last digit for partners' columns as well. A
+                partner who read them could search the numbers of bad people in its bins that give just these.
+        """
         lines = [self._line(entries, place) for place in range(len(entries))]
+        for line, entry in zip(lines, entries, strict=True):
+            if not (exact or entry.own):
+                line |= {key: _rounded(line[key]) for key in ("information_value", "chance", "gain")}
         selected: dict[str, list[str]] = {entry.party: [] for entry in entries}
         for line in lines:
             if line["selected"]:
@@ -127,6 +136,11 @@ def judge(entries: Sequence[Entry], joint: NDArray[np.float64], settings: Settin
 def _finding(entry: Entry) -> Finding:
     profile = entry.profile
     return Finding(profile.bins, profile.information_value, profile.chance, profile.gain, entry.stability)
+
+
+def _rounded(value: float) -> float:
+    """Two significant digits."""
+    return float(f"{value:.1e}")
 
 
 def _number(value: float) -> float | None:

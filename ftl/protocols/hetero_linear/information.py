@@ -85,10 +85,7 @@ def covariance(
     back = np.linalg.inv(root).T @ _rotation(columns.shape[1])  # L^-T O
     turned = columns @ back
     moments = _moments(exchange, turned, weights, free, random)
-    try:
-        if np.linalg.eigvalsh(moments)[0] < LEAST_LEFT:
-            return None
-    except np.linalg.LinAlgError:
+    if np.linalg.eigvalsh(moments)[0] < LEAST_LEFT:
         return None
     place = exchange.parties.index(exchange.me)
     start = sum(free[:place])
@@ -104,7 +101,7 @@ def _root(
     free: list[int],
     random: np.random.Generator,
 ) -> Floats:
-    """Cholesky factor of the own block of the mean information matrix, penalty included."""
+    """A square root L (L L' is the matrix) of the own block of the mean information matrix, penalty included."""
     plan, width = exchange.plan, columns.shape[1]
     left, right = np.triu_indices(width)
     bits = plan.moment_bits - weights.bits
@@ -115,7 +112,9 @@ def _root(
     matrix = np.zeros((width, width))
     if sums is not None:
         matrix[left, right] = matrix[right, left] = real(sums[:, 0], weights.bits + bits) / plan.people
-    return np.asarray(np.linalg.cholesky(matrix + np.diag(penalty)))
+    values, vectors = np.linalg.eigh(matrix + np.diag(penalty))
+    floor = LEAST_LEFT**2 * max(float(values.max(initial=0.0)), 1e-300)  # rounding may take a small one below 0
+    return np.asarray(vectors * np.sqrt(np.maximum(values, floor)))
 
 
 def _moments(
@@ -147,7 +146,9 @@ def _moments(
                 send(exchange.task, party, f"{topic}/moments", Matrix(found))
         for party in asking:
             if party != exchange.me:
-                moments[at[party], at[owner]] = _received(exchange, party, f"{topic}/moments", count[party], count[owner])
+                moments[at[party], at[owner]] = _received(
+                    exchange, party, f"{topic}/moments", count[party], count[owner]
+                )
         for party in asking:
             moments[at[owner], at[party]] = moments[at[party], at[owner]].T
     return moments

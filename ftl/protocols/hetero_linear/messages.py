@@ -108,10 +108,18 @@ class Scores(msgspec.Struct, frozen=True):
     values: NDArray[np.float64]
 
 
-class Variance(msgspec.Struct, frozen=True):
-    """Active to passive: variance of the residuals of `hetero_linear`; 1 for `hetero_logistic`."""
+class Finish(msgspec.Struct, frozen=True):
+    """Active to passive at the end.
 
-    value: float
+    Attributes:
+        scale: what a margin is multiplied with to be in units of the label; 1 for `hetero_logistic`.
+        variance: of the residuals in the regression's units; 1 for `hetero_logistic`.
+        freedom: degrees of freedom of the t distribution; 0 for the normal one.
+    """
+
+    scale: float
+    variance: float
+    freedom: int
 
 
 M = TypeVar("M", bound=msgspec.Struct)

@@ -90,6 +90,9 @@ class Block:
         l2: float64, shape (p,), likewise.
         signs: int64, shape (p,): 1 where the coefficient may not be negative, -1 where not positive, 0 for either.
         memory: steps to remember.
+
+    Attributes:
+        along: coefficients · gradient of the mean loss, of the last round.
     """
 
     coefficients: Floats
@@ -102,6 +105,7 @@ class Block:
     _free: NDArray[np.bool_] = field(init=False, repr=False)
     _slope: Floats = field(init=False, repr=False)
     _mapped: Floats = field(init=False, repr=False)
+    along: float = field(default=0.0, init=False)
 
     def __post_init__(self) -> None:
         width = len(self.coefficients)
@@ -110,6 +114,7 @@ class Block:
     def take(self, loss_gradient: Floats) -> Products:
         """Note the gradient of the mean loss at the present coefficients, shape (p,); what the others need of it."""
         gradient, kept = loss_gradient + self.l2 * self.coefficients, self._kept
+        self.along = float(self.coefficients @ loss_gradient)
         if kept.gradient is not None and kept.before is not None:
             steps = np.vstack([kept.steps, self.coefficients - kept.before])[-self.memory :]
             changes = np.vstack([kept.changes, gradient - kept.gradient])[-self.memory :]
@@ -149,6 +154,11 @@ class Block:
     def restore(self, memory: Memory) -> None:
         """Go on from a kept state."""
         self._kept, self.coefficients = memory, memory.coefficients
+
+    @property
+    def newton_step(self) -> Floats:
+        """What the party's own Newton step would change, shape (p,)."""
+        return np.asarray(-self._mapped[-1])
 
     @property
     def free(self) -> NDArray[np.bool_]:

@@ -114,7 +114,9 @@ def passive_shares(
             return _give(exchange, topic, turns, TURN)
         phase = (turns + _further_shares(exchange, topic, TURN)) % TURN / TURN
         part = series.slope_part(chosen, phase) if slope else series.value_part(chosen, phase)
-        return _multiply_features(exchange, topic, rounded(part, slope_bits(exchange) if slope else plan.factor_bits, random))
+        return _multiply_features(
+            exchange, topic, rounded(part, slope_bits(exchange) if slope else plan.factor_bits, random)
+        )
     fraction = plan.factor_bits if plan.weighted else plan.residual_bits
     own = rounded(margin, fraction, random)
     if not second:
@@ -189,5 +191,3 @@ def _further_shares(exchange: Exchange, topic: str, modulus: int) -> Residues:
         require_residues(party, f"{topic}/margins", values, total.shape, modulus)
         total = (total + values) % modulus
     return total
-
-

@@ -25,7 +25,7 @@ class Settings(BaseModel):
     direction in any case."""
     rounds: int = Field(40, ge=1, le=500)
     """Most evaluations of the gradient; one exchange each."""
-    tolerance: float = Field(2e-4, gt=0, le=0.1)
+    tolerance: float = Field(5e-4, gt=0, le=0.1)
     """The run ends when no party's Newton step on its own columns moves a coefficient by more; one last step of all
     together follows. Below 1e-4 the fixed point's rounding is felt."""
     memory: int = Field(12, ge=1, le=40)

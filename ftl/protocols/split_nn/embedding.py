@@ -98,6 +98,11 @@ class Buckets:
         shares = np.bincount(self.codes.ravel(), minlength=self.total) / max(len(self.codes), 1)
         return np.asarray(shares @ vectors)
 
+    def reach(self, vectors: NDArray[np.float64]) -> float:
+        """The length that nine in ten of the party's people stay within, before any is cut."""
+        whole = summed(vectors, self.codes) - self.centre(vectors)
+        return float(np.quantile(np.sqrt((whole * whole).sum(axis=1)), 0.9)) if len(whole) else 0.0
+
 
 def pooled(fewest: NDArray[np.int64], least: int, *, ordered: bool) -> NDArray[np.int64]:
     """Bucket of every bin of a column, such that every bucket holds at least `least` people; one bucket if none can.

@@ -161,6 +161,7 @@ class _Rounds:
         sums = self._sums(sealing, answer, these, blinds)
         # The cut to length 1 and the centring are passed over: what moves a sum moves its vector (straight through).
         self._optimiser.step([sums / len(these.rows)])
+        self._vectors /= max(self.buckets.reach(self._vectors), 1.0)
 
     def _release(self, topic: str, rows: NDArray[np.int64]) -> None:
         """Send these people's vectors with fresh noise."""
