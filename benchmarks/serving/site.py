@@ -69,12 +69,11 @@ def applicants(site: Site, count: int, seed: int = 0) -> list[dict[str, str]]:
 
 
 @contextmanager
-def served(site: Site, gateways: int = 1) -> Iterator[list[psutil.Process]]:
+def served(site: Site) -> Iterator[list[psutil.Process]]:
     """Score servers and gateway, up and with everybody's answers prepared; yields their worker processes."""
     log = (site.folder.root / "serving.log").open("ab")
-    environment = {**os.environ, "FTL_GATEWAY_PROCESSES": str(gateways)}
     command = [sys.executable, "-m", "ftl.cli", "serve", str(site.folder.root)]
-    process = subprocess.Popen(command, stdout=log, stderr=log, env=environment, start_new_session=True)
+    process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
     try:
         _await(site)
         yield [

@@ -36,7 +36,9 @@ class Ahead:
         """Wish that the next `count` are there when they are taken."""
         self._wanted = count
         if self._beside and self._worker is None and count >= WORTH_A_PROCESS:
-            self._worker = _Worker(self._drawing)
+            self._beside = False  # tried once
+            with suppress(OSError):  # no process may be started: it is drawn here
+                self._worker = _Worker(self._drawing)
         if self._worker is not None:
             self._worker.ask(count - len(self._stock))
 

@@ -128,10 +128,11 @@ class CellChannel:
         topic, number = message.get_header(TOPIC_HEADER), message.get_header(NUMBER_HEADER)
         if sender not in self._received or job_id != self._job_id or not isinstance(topic, str):
             return make_reply(ReturnCode.INVALID_REQUEST)
+        payload = bytes(message.payload or b"")  # NVFlare brings None for a message without content
         with self._arrivals:
             if isinstance(number, int) and number > self._received[sender]:
                 self._received[sender] = number
-                self._inbox.put(sender, topic, bytes(message.payload))
+                self._inbox.put(sender, topic, payload)
         return make_reply(ReturnCode.OK)
 
     def _check_cancelled(self) -> None:

@@ -1,4 +1,4 @@
-"""Command line of the gateway: ``python -m ftl.serving.gateway DIR [--port N] [--budget SECONDS]``."""
+"""Command line of the gateway: ``python -m ftl.serving.gateway DIR [--port N] [--budget SECONDS] [--processes N]``."""
 
 import argparse
 from functools import partial
@@ -17,11 +17,13 @@ def main() -> None:
     arguments.add_argument("folder", type=Path, help="the consortium's folder, as the coordinator has it")
     arguments.add_argument("--port", type=int, default=0, help="to listen on; by default the consortium's own")
     arguments.add_argument("--budget", type=float, default=BUDGET_SECONDS, help="seconds the parties have to answer")
+    arguments.add_argument("--processes", type=int, default=1, help="that share the port")
     given = arguments.parse_args()
     log_to_stderr()
     folder = load(given.folder)
     port = given.port or ports(folder)["gateway"]
-    serve(partial(gateway_app, folder, budget=given.budget), folder.consortium.coordinator.host, port)
+    build = partial(gateway_app, folder, budget=given.budget)
+    serve(build, folder.consortium.coordinator.host, port, processes=given.processes)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Runs an ASGI application with granian, one process."""
+"""Runs an ASGI application with granian."""
 
 import json
 import logging
@@ -11,6 +11,10 @@ from ftl.errors import ServiceError
 from ftl.serving.asgi import App
 
 STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+
+
+BACKLOG = 4096
+"""Connections that may wait to be accepted."""
 
 
 class JsonLines(logging.Formatter):
@@ -46,6 +50,7 @@ def serve(
     *,
     certificate: tuple[Path, Path] | None = None,
     clients: Path | None = None,
+    processes: int = 1,
 ) -> None:
     """Serve until told to stop; requests under way are finished first.
 
@@ -55,6 +60,7 @@ def serve(
         port: to listen on.
         certificate: (certificate, key) for TLS; plain HTTP when None.
         clients: authority whose certificates clients must show; anyone may come when None.
+        processes: that share the port; one that dies is replaced.
 
     Raises:
         ServiceError: the port is taken or a file is unreadable.
@@ -68,7 +74,9 @@ def serve(
         address=host,
         port=port,
         interface=Interfaces.ASGI,
-        workers=1,
+        workers=processes,
+        respawn_failed_workers=True,
+        backlog=BACKLOG,
         http=HTTPModes.http1,
         websockets=False,
         log_access=False,

@@ -99,7 +99,7 @@ def run(
         report = steps.append if frame.party == "bank" else lambda _step: None
         task = Task(
             frame, np.arange(shared), np.flatnonzero(frames[0].holdout), "bank",
-            wrap(frame.party, channels[frame.party]), 11, 30.0, report, (kept or {}).get(frame.party, NoCheckpoints()),
+            wrap(frame.party, channels[frame.party]), 11, 300.0, report, (kept or {}).get(frame.party, NoCheckpoints()),
         )  # fmt: skip
         try:
             outcomes[frame.party] = recipe.run(task, recipe.settings((others or {}).get(frame.party, given)))

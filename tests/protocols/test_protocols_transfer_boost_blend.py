@@ -26,7 +26,7 @@ def test_the_blend_is_the_minimum_of_the_penalised_loss(loss: Loss, people: int)
     found = fit_blend(loss, label, weight, parts, 0.1)
     centre = np.average(parts[0], weights=weight)
     noise = 1.0 if loss.link == "logit" else np.average((label - parts[0]) ** 2, weights=weight)
-    prior = PRIOR + [centre, 0, 0.1, people / (people + 200)]
+    prior = PRIOR + np.array([centre, 0, 0.1, people / (people + 200)])
 
     def total(weights: np.ndarray) -> float:
         margin = weights[0] + weights[1] * (parts[0] - centre) + weights[2] * parts[1] + weights[3] * parts[2]

@@ -14,8 +14,15 @@ from ftl.protocols import Outcome, Step, Task
 from ftl.protocols.transfer_boost import TransferBoost
 
 SMALL = {
-    "opinion_rounds": 2, "rounds": 3, "depth": 1, "alone_rounds": 2, "min_bucket": 5, "folds": 3, "max_bins": 8, "l2": 2.0,
-}  # fmt: skip
+    "opinion_rounds": 2,
+    "rounds": 3,
+    "depth": 1,
+    "alone_rounds": 2,
+    "min_bucket": 5,
+    "folds": 3,
+    "max_bins": 8,
+    "l2": 2.0,
+}
 
 
 @dataclass
@@ -29,14 +36,19 @@ class Run:
         return self.outcomes["bank"]
 
 
-def parties(people: int = 400, seed: int = 3, partners: Sequence[str] = ("partner",)) -> list[Frame]:
-    """A bank with labels and partners with a numeric column with gaps, a coarse one, a category and a copy."""
+def parties(
+    people: int = 400, seed: int = 3, partners: Sequence[str] = ("partner",), common: float = 0.0
+) -> list[Frame]:
+    """A bank with labels and partners with a numeric column with gaps, a coarse one, a category and a copy.
+
+    `common` is how much the partners' numeric column has of the bank's first.
+    """
     random = np.random.default_rng(seed)
     own = random.normal(size=(people, 3))
     logit = own[:, 0] - 0.7
     frames = []
     for name in partners:
-        hidden = random.normal(size=people)
+        hidden = random.normal(size=people) + common * own[:, 0]
         coarse = np.round(random.normal(size=people) * 2)
         region = random.integers(0, 4, people)
         logit = logit + 1.3 * hidden + 0.4 * coarse * (region == 1) + (region == 2)

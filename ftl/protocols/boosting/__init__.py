@@ -42,9 +42,9 @@ With the same seed a run gives the same trees, whatever the cipher; a run that g
 margins, leaves, splits and owners of an earlier one gives what it would have given undisturbed, under a new key.
 """
 
-from ftl.protocols.boosting.active import Growth, invite, packing_for
-from ftl.protocols.boosting.alone import grow_alone
-from ftl.protocols.boosting.candidates import Candidates, Column
+from ftl.protocols.boosting.candidates import Candidates
+from ftl.protocols.boosting.columns import Column
+from ftl.protocols.boosting.growth import Growth, invite, packing_for
 from ftl.protocols.boosting.losses import LogLoss, Loss, Softmax, SquaredError, loss_of
 from ftl.protocols.boosting.masks import collect_masks, mask_type
 from ftl.protocols.boosting.messages import Kept, Masks, Plan, Working, receive, require_shape, send
@@ -78,7 +78,6 @@ __all__ = [
     "collect_masks",
     "columns_of",
     "from_bits",
-    "grow_alone",
     "invite",
     "join",
     "leaf_bits",

@@ -11,7 +11,7 @@ from ftl.channel import decode, encode
 from ftl.crypto import AdditiveScheme
 from ftl.errors import FeatureError, ProtocolError
 from ftl.features import BinEdges
-from ftl.protocols.base import fit_base
+from ftl.protocols.base import Labelled, fit
 from ftl.protocols.boosting import (
     Candidates,
     Growth,
@@ -22,7 +22,6 @@ from ftl.protocols.boosting import (
     Sampling,
     Working,
     collect_masks,
-    grow_alone,
     invite,
     loss_of,
     packing_for,
@@ -37,9 +36,6 @@ from ftl.protocols.trees import Ensemble, Split, probability
 
 LEAST_OF_A_CLASS = 10
 """Shared people of any class below which nothing can be learned."""
-
-OWN_ROUNDS = 100
-"""Trees of the active party's own model of a number; a good or bad label has cross-validated settings instead."""
 
 
 class State(msgspec.Struct, frozen=True):
@@ -134,11 +130,9 @@ def _own_model(task: Task, settings: Settings, loss: Loss) -> Ensemble | None:
             send(task, party, "base", Working(done=False))
         task.report(Step("base", done, of))
 
-    if loss.link == "logit":
-        return fit_base(frame.values[rows], label[rows], frame.categorical, task.seed, progress).ensemble
-    plan = Plan(len(rows), 1, 1, OWN_ROUNDS, settings.depth, settings.min_bucket, settings.max_bins, 1)
-    progress(0, 1)
-    return grow_alone(task, plan, _rules(settings, len(rows)), loss, rows, 0.1)
+    weight = None if frame.weight is None else frame.weight[rows]
+    labelled = Labelled(frame.values[rows], label[rows], frame.categorical, frame.kind, weight, frame.monotone)
+    return fit(labelled, task.seed, progress).ensemble
 
 
 def _label(task: Task) -> NDArray[np.float64]:

@@ -123,7 +123,7 @@ class _Rounds:
         self._key = secret_key(task.frame, task.seed)
         first = gaussian(self._key, "table", (buckets.total, plan.width)) * FIRST / np.sqrt(len(buckets.used))
         self._vectors = first.copy()
-        self._optimiser = Adam([self._vectors], settings.embedding_rate, by_array=BY)
+        self._optimiser = Adam([self._vectors], settings.embedding_rate, by_array=True)
         self._batches = [self._batch(people) for people in groups.batches]
         self.best, self.done, self.more = first, 0, True
 
@@ -161,6 +161,7 @@ class _Rounds:
         sums = self._sums(sealing, answer, these, blinds)
         # The cut to length 1 and the centring are passed over: what moves a sum moves its vector (straight through).
         self._optimiser.step([sums / len(these.rows)])
+        # Vectors that most people's sums are cut from would only turn, and ever more slowly.
         self._vectors /= max(self.buckets.reach(self._vectors), 1.0)
 
     def _release(self, topic: str, rows: NDArray[np.int64]) -> None:

@@ -42,9 +42,9 @@ class Settings(BaseModel):
     """Passes of the active party over a released batch before it answers (FedBCD)."""
     minibatch: int = Field(256, ge=8)
     """People in each of its steps."""
-    learning_rate: float = Field(0.005, gt=0, le=1)
+    learning_rate: float = Field(0.02, gt=0, le=1)
     """Of the active party's network (Adam)."""
-    embedding_rate: float = Field(0.02, gt=0, le=1)
+    embedding_rate: float = Field(0.1, gt=0, le=1)
     """Of the passive parties' tables (Adam), one step for each exchange."""
     l2: float = Field(0.01, ge=0)
     """Weight decay of the active party's network."""

@@ -151,6 +151,11 @@ class Training:
 
 
 def bounded(gradients: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The same directions, of length at most 1: nobody moves a sum by more."""
+    """Gradients in units of a long one's length, cut to length 1: nobody moves a sum by more.
+
+    The unit is the length that 19 in 20 stay within. Passive parties need not know it, since Adam's steps do not depend
+    on the scale.
+    """
     length = np.sqrt((gradients * gradients).sum(axis=1, keepdims=True))
-    return np.asarray(gradients / np.maximum(length, 1.0))
+    unit = float(np.quantile(length, 0.95)) or 1.0
+    return np.asarray(gradients / np.maximum(length, unit))

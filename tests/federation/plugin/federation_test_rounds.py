@@ -30,13 +30,11 @@ class ClearRounds:
     """Vertical gradient descent on random halves of the rows: logistic, or linear for numbers."""
 
     name = "clear_rounds"
-    import faulthandler as _f
 
     def settings(self, given):
         return msgspec.convert(given, Settings)
 
     def run(self, task, settings):
-        self._f.dump_traceback_later(25)
         first, state = self._begin(task)
         columns = np.nan_to_num(task.frame.values)[task.train]
         weights = np.array(state.weights)
