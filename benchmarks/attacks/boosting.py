@@ -1,6 +1,9 @@
 """Attacks on recipes that grow trees on encrypted gradients: `transfer_boost` and `secure_boost`."""
 
+from typing import Any
+
 import numpy as np
+from numpy.typing import NDArray
 
 from benchmarks.attacks.figures import Figure, Floats, completed, plain
 from benchmarks.attacks.listening import SEED, Heard, OpenScheme
@@ -33,7 +36,7 @@ def _gradients(heard: Heard, scheme: OpenScheme) -> tuple[Floats, Floats]:
     """Of every shared person, as numbers: the first round's ciphertexts, and what is in them."""
     _, content = next(heard.said("bank", "gradients"))
     data = content["ciphertexts"]
-    rows = _trained(content, data, scheme)
+    rows = _trained(content)
     opened = np.array(scheme.opened(data, len(rows)), dtype=object)
     top = max(int(value).bit_length() for value in opened) - 50
     clear = np.array([float(int(value) >> max(top, 0)) for value in opened])
@@ -42,14 +45,13 @@ def _gradients(heard: Heard, scheme: OpenScheme) -> tuple[Floats, Floats]:
     return _by_person(rows, sealed), _by_person(rows, clear)
 
 
-def _trained(content: dict, data: bytes, scheme: OpenScheme) -> np.ndarray:
+def _trained(content: dict[str, Any]) -> NDArray[np.int64]:
     """Shared person of each ciphertext."""
     bits = np.unpackbits(content["training"], axis=-1, count=SHARED).astype(bool)
-    del data, scheme
     return np.argwhere(bits)[:, 1]
 
 
-def _by_person(rows: np.ndarray, values: Floats) -> Floats:
+def _by_person(rows: NDArray[np.int64], values: Floats) -> Floats:
     counts = np.bincount(rows, minlength=SHARED)
     return np.bincount(rows, weights=values, minlength=SHARED) / np.maximum(counts, 1)
 

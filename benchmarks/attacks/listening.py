@@ -25,10 +25,12 @@ class OpenScheme:
         self.key: SecretCipher | None = None
 
     def generate(self) -> SecretCipher:
+        """A fresh key, which is kept for the attacker."""
         self.key = self.inner.generate()
         return self.key
 
     def load_public(self, public: bytes) -> PublicCipher:
+        """As the scheme inside."""
         return self.inner.load_public(public)
 
     def opened(self, data: bytes, length: int) -> list[int]:

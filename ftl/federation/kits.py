@@ -18,7 +18,7 @@ from ftl.federation.ports import ports
 
 log = logging.getLogger(__name__)
 
-FORMAT = 1
+FORMAT = 2
 """Raised when a change here makes existing kits unusable."""
 SERVER = "server"
 """What NVFlare calls the server's place in a job; no party may have that name."""
@@ -28,8 +28,9 @@ ADMIN = "admin@coordinator.local"
 SCHEME = "tcp"
 """Transport below mutual TLS. NVFlare also offers grpc and http."""
 CERTIFICATE_DAYS = 3650
-HEARTBEAT_TIMEOUT = 30
-"""Seconds without a heartbeat (one every 10) after which the server strikes a site off."""
+HEARTBEAT_TIMEOUT = 60
+"""Seconds without a heartbeat (one every 10) after which the server strikes a site off; a connection that is lost for
+half as long is ridden out."""
 LOOPBACK_HOSTS = (LOCALHOST, "127.0.0.1", "::1")
 
 CONTROLLER = "ftl.federation.nvflare_app.RunController"

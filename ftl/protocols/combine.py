@@ -96,7 +96,7 @@ class Combination:
             share = scores[party].share if party in scores else None
             if share is not None:
                 result += share
-            elif party == self.active:
+            elif party == self.active and party in scores:
                 result += scores[party].log_odds[:, None]
         if combiner.trees:
             values = self.tree_values(scores)

@@ -59,7 +59,7 @@ def trained(installed: None, tmp_path: Path) -> tuple[object, object, Result]:
 
 
 def test_the_example_on_the_page_trains_and_helps(trained: tuple[object, object, Result]) -> None:
-    everybody, _, result = trained
+    _, _, result = trained
     assert result.aligned == {"train": 300, "test": 100}
     assert result.metrics["federated"].auc > result.metrics["active_only"].auc + 0.03
     assert result.combiner.parties == ["bank", "partner"]

@@ -1,5 +1,6 @@
 """A passive party's program: releases noisy vectors, and learns from blinded sums of gradients."""
 
+import os
 from dataclasses import dataclass
 
 import msgspec
@@ -31,8 +32,6 @@ from ftl.protocols.split_nn.optimiser import Adam
 from ftl.protocols.split_nn.parts import PassiveRecord, load
 from ftl.protocols.split_nn.sealing import WORD, Sealing
 from ftl.protocols.split_nn.settings import Plan, Settings
-
-import os
 
 BY = bool(os.environ.get("BY"))
 FIRST = 0.3

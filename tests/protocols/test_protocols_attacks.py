@@ -1,0 +1,80 @@
+"""The attacks find what is there to be found when the defence is off, and what the pages say when it is on."""
+
+import numpy as np
+import pytest
+
+from benchmarks.attacks.__main__ import RECIPES
+from benchmarks.attacks.figures import (
+    Figure,
+    chance,
+    completed,
+    either_way,
+    learned,
+    plain,
+    principal,
+)
+from benchmarks.attacks.population import OUTSIDERS, SHARED, population, targets
+
+
+@pytest.fixture(scope="module")
+def split_nn() -> dict[str, Figure]:
+    return {figure.attack: figure for figure in RECIPES["split_nn"](0)}
+
+
+def test_gradients_in_the_clear_tell_every_label_and_encrypted_ones_none(split_nn: dict[str, Figure]) -> None:
+    for attack in ("label from gradients: length", "label from gradients: direction"):
+        figure = split_nn[attack]
+        assert figure.off > 0.9
+        assert abs(figure.on - 0.5) < 0.05
+        assert figure.leak < 0.03
+
+
+def test_noise_takes_most_of_what_sums_of_gradients_tell(split_nn: dict[str, Figure]) -> None:
+    trained = split_nn["label who trained, from sums of gradients"]
+    assert trained.off > 0.6
+    assert trained.on < trained.off - 0.03
+
+
+def test_noise_hides_columns_that_vectors_would_show(split_nn: dict[str, Figure]) -> None:
+    figure = split_nn["telecom's columns from vectors of all rounds"]
+    assert figure.off > figure.guess + 0.05
+    assert figure.leak < (figure.off - figure.guess) * 0.7
+
+
+def test_every_figure_stands_beside_what_the_attacker_could_guess(split_nn: dict[str, Figure]) -> None:
+    assert all(0.45 < figure.guess <= 1 and 0.4 < figure.on <= 1 for figure in split_nn.values())
+    assert all(figure.leak == figure.on - figure.guess for figure in split_nn.values())
+
+
+def test_an_attack_on_noise_scores_as_chance_says() -> None:
+    random = np.random.default_rng(0)
+    label, score = random.random(1000) < 0.2, random.normal(size=1000)
+    assert chance(label, score, 0) == pytest.approx(0.515, abs=0.01)
+    assert either_way(label, -label.astype(float)) == 1.0
+    assert either_way(label, score) < 0.56
+
+
+def test_completion_needs_a_part_that_says_something() -> None:
+    random = np.random.default_rng(0)
+    label = random.random(1000) < 0.3
+    useful = label[:, None] * 2.0 + random.normal(size=(1000, 2))
+    assert completed(useful, label, 0) > 0.85
+    assert abs(completed(random.normal(size=(1000, 2)), label, 0) - 0.5) < 0.03
+    assert learned(useful, label, np.arange(1000) < 500) > 0.85
+
+
+def test_the_principal_direction_is_that_of_the_largest_spread() -> None:
+    random = np.random.default_rng(0)
+    values = random.normal(size=(500, 3)) * [0.1, 5.0, 0.1]
+    assert abs(np.corrcoef(principal(values), values[:, 1])[0, 1]) > 0.999
+
+
+def test_people_hang_together_across_parties_and_are_the_same_each_time() -> None:
+    bank, telecom = population(0)
+    assert np.array_equal(bank.label, population(0)[0].label)
+    assert bank.holdout.sum() == OUTSIDERS
+    wanted = targets(telecom)[:SHARED]
+    assert (wanted.mean(axis=0) > 0.2).all()
+    half = np.arange(SHARED) % 2 == 0
+    assert np.mean([learned(plain(bank.values[:SHARED]), column, half) for column in wanted.T]) > 0.6
+    assert not np.isnan(plain(telecom.values)).any()
