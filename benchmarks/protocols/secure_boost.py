@@ -104,8 +104,9 @@ def measure(data: Data, settings: dict[str, Any], cores: int = 2, delay: float =
     context, load = multiprocessing.get_context("spawn"), os.getloadavg()[0]
     ends = context.Pipe()
     results: Any = context.Queue()
+    ready = context.Barrier(2)
     jobs = [
-        context.Process(target=_party, args=(frame, end, data.train, settings, cores, delay, results))
+        context.Process(target=_party, args=(frame, end, data.train, settings, cores, delay, ready, results))
         for frame, end in zip((data.bank, data.partner), ends, strict=True)
     ]
     for job in jobs:
@@ -130,12 +131,20 @@ def measure(data: Data, settings: dict[str, Any], cores: int = 2, delay: float =
 
 
 def _party(
-    frame: Frame, way: Connection, train: int, settings: dict[str, Any], cores: int, delay: float, results: Any
+    frame: Frame,
+    way: Connection,
+    train: int,
+    settings: dict[str, Any],
+    cores: int,
+    delay: float,
+    ready: Any,
+    results: Any,
 ) -> None:
     if cores == 1:
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     recording, other = Recording(), "partner" if frame.party == "bank" else "bank"
     channel = RecordedChannel(_PipeChannel(frame.party, other, way, delay), recording)
+    ready.wait(TIMEOUT)
     stamps = [time.perf_counter()]
 
     def report(step: Step) -> None:

@@ -387,8 +387,8 @@ def test_a_label_of_several_classes_is_refused(frames: list[Frame]) -> None:
 def test_settings_name_the_wrong_key_and_the_nearest_right_one() -> None:
     with pytest.raises(ConsortiumError, match=r"no setting 'learning_rat'. Did you mean 'learning_rate'"):
         RECIPE.settings({"learning_rat": 0.1})
-    with pytest.raises(ConsortiumError, match=r"'rounds' is 0: .*default is None"):
-        RECIPE.settings({"rounds": 0})
+    with pytest.raises(ConsortiumError, match=r"'rounds' is -1: .*default is None"):
+        RECIPE.settings({"rounds": -1})
     with pytest.raises(ConsortiumError, match=r"'cipher' is 'clear'"):
         RECIPE.settings({"cipher": "clear"})
 

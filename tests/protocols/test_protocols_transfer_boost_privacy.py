@@ -3,16 +3,16 @@
 import struct
 from collections import Counter
 
-import msgspec
 import numpy as np
 import pytest
 from transfer_boost_parties import SMALL, Run, parties, run
 
 from ftl.channel import decode
 from ftl.features import BinEdges, Frame
-from ftl.protocols.transfer_boost.messages import Gradients, Sums
+from ftl.protocols.boosting.messages import Gradients, Sums
 
 SHARED = 200
+FEW = {**SMALL, "opinion_rounds": 1, "rounds": 2, "alone_rounds": 1, "alone_depth": 2}
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +22,7 @@ def frames() -> list[Frame]:
 
 @pytest.fixture(scope="module")
 def recorded(frames: list[Frame]) -> Run:
-    return run(frames, SHARED, None, {**SMALL, "rounds": 2}, payloads=True)
+    return run(frames, SHARED, None, FEW, payloads=True)
 
 
 def encodings(value: float) -> list[bytes]:
@@ -49,7 +49,7 @@ def test_no_label_gradient_or_hessian_crosses(frames: list[Frame], recorded: Run
         assert people[:24].tobytes() not in sent
     base = recorded.active
     assert base.baseline is not None
-    chance = np.concatenate([base.baseline, base.probability])
+    chance = np.concatenate([base.baseline, base.probability, base.alone["partner"]])
     for value in np.concatenate([chance, chance - 1, chance * (1 - chance), np.log(chance / (1 - chance))]):
         assert not any(form in sent for form in encodings(float(value)))
 
@@ -76,7 +76,7 @@ def test_every_message_is_of_a_known_kind(recorded: Run) -> None:
         for message in recorded.recording.messages
     }
     assert kinds == {
-        *(("bank", kind) for kind in ("base", "start", "gradients", "choice", "divided", "kept")),
+        *(("bank", kind) for kind in ("base", "start", "gradients", "choice", "divided", "alone", "kept")),
         *(("partner", kind) for kind in ("ready", "sums", "sides", "masks")),
     }
 
@@ -87,7 +87,7 @@ def test_sizes_do_not_depend_on_the_values(frames: list[Frame], recorded: Run) -
     label = frames[0].label.copy()
     label[:SHARED] = random.permutation(label[:SHARED])
     other = Frame("bank", frames[0].columns, frames[0].values, {}, frames[0].ids, label, frames[0].holdout)
-    again = run([other, frames[1]], SHARED, None, {**SMALL, "rounds": 2}, payloads=True)
+    again = run([other, frames[1]], SHARED, None, FEW, payloads=True)
 
     def sizes(result: Run, kind: str) -> list[int]:
         return [len(m.payload) for m in result.recording.messages if kind in m.topic and "/1" not in m.topic]
@@ -95,4 +95,13 @@ def test_sizes_do_not_depend_on_the_values(frames: list[Frame], recorded: Run) -
     for kind in ("gradients", "sums/0"):
         for first, second in zip(sizes(recorded, kind), sizes(again, kind), strict=True):
             assert abs(first - second) <= 0.002 * first + 16  # a ciphertext may begin with a zero byte
-    assert msgspec.json.decode(recorded.outcomes["partner"].part)["trees"] in (3, 6)
+
+
+def test_the_partner_never_learns_a_leaf_value_or_how_parts_are_weighed(recorded: Run) -> None:
+    sent = b"".join(message.payload for message in recorded.recording.messages if message.sender == "bank")
+    combiner, part = recorded.active.combiner, recorded.outcomes["partner"].part
+    leaves = [value for tree in [*combiner.trees, *combiner.alone["partner"].trees] for value in tree if value]
+    weights = [recorded.active.settings[name] for name in ("base_weight", "label_weight")]
+    for value in [*leaves, *weights, combiner.offset, combiner.alone["partner"].offset]:
+        assert not any(form in sent for form in encodings(value))
+        assert repr(value).encode() not in part

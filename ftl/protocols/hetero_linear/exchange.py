@@ -168,20 +168,20 @@ class Exchange:
         layout, public = columns.layout, self.publics[holder]
         items = receive(self.task, holder, f"{topic}/vectors", Ciphertexts).items
         operands = self.operands(holder, items, layout.plaintexts)
-        masks = lattice.masks(PRIME, columns.groups)
+        masks = lattice.masks(MODULUS, columns.groups)
         places = range(layout.plaintexts)
         results = [
             public.sum_of_products(operands, places, factors, mask)
             for factors, mask in zip(columns.factors(holder, public), masks, strict=True)
         ]
         send(self.task, holder, f"{topic}/products", Ciphertexts(results))
-        return lattice.folded(masks, layout.width, MODULUS)
+        return layout.summed(masks)
 
     def _answer(self, topic: str, party: str, layout: Layout, count: int) -> None:
         """Decrypt a party's products and return their sums over all people: never fewer, whatever it asks."""
         items = receive(self.task, party, f"{topic}/products", Ciphertexts).items
         slots = self.decrypted(party, items, layout.groups(count))
-        send(self.task, party, f"{topic}/sums", Sums(lattice.folded(slots, layout.width, MODULUS)))
+        send(self.task, party, f"{topic}/sums", Sums(layout.summed(slots)))
 
     def combined(
         self, holder: str, operands: Operands, factors: list[Factor], features: int
@@ -198,7 +198,7 @@ class Exchange:
             results for the holder to decrypt, and the masks on them, shape (plaintexts, 8192).
         """
         each = len(factors) // features
-        masks = lattice.masks(PRIME, each)
+        masks = lattice.masks(MODULUS, each)
         results = []
         for block, mask in enumerate(masks):
             places = range(block, len(factors), each)

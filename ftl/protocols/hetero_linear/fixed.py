@@ -83,6 +83,10 @@ class Layout:
         padded = np.pad(part, ((0, 0), (0, self.columns - part.shape[1])))
         return lattice.blocks(np.repeat(padded, self.vectors, axis=1))
 
+    def summed(self, slots: lattice.Slots) -> Residues:
+        """Per plaintext the sums over all people, int64, shape (groups, width)."""
+        return lattice.folded(slots, self.width, MODULUS).reshape(len(slots), self.width)
+
     def unfolded(self, sums: Residues, columns: int) -> Residues:
         """Sums of the groups, shape (groups, width), as (c, d)."""
         return sums.reshape(-1, self.vectors)[:columns]

@@ -11,7 +11,7 @@ from ftl.protocols.recipe import Combiner, Outcome, Step, SubScores, Task
 from ftl.protocols.transfer_boost.messages import Kept
 from ftl.protocols.transfer_boost.parts import ActiveRecord, attainable, load
 from ftl.protocols.transfer_boost.settings import Settings
-from ftl.protocols.transfer_boost.start import fit_start
+from ftl.protocols.transfer_boost.start import begin
 from ftl.protocols.transfer_boost.training import Result, train
 from ftl.protocols.trees import probability
 
@@ -24,15 +24,15 @@ def run_active(task: Task, settings: Settings, scheme: AdditiveScheme) -> Outcom
         ChannelTimeout: one sent nothing in time.
         FeatureError: too few labelled rows.
     """
-    start = fit_start(task)
+    state = begin(task)
     for party in task.channel.peers:
         send(task, party, "base", Working(done=True))
-    result = train(task, settings, scheme, start)
+    result = train(task, settings, scheme, state)
     for party in task.channel.peers:
         send(task, party, "kept", result.kept.get(party, Kept()))
     frame, combiner = task.frame, result.combiner
     record = ActiveRecord(
-        frame.columns, start.base.ensemble, len(combiner.trees), result.splits, attainable(frame), result.factor
+        frame.columns, state.ensemble, len(combiner.trees), result.splits, attainable(frame), result.factor
     )
     part = msgspec.json.encode(record)
     own = load(part, {}).sub_scores(frame.values[task.test])
@@ -45,7 +45,7 @@ def run_active(task: Task, settings: Settings, scheme: AdditiveScheme) -> Outcom
         baseline=_answers(combiner, own.log_odds),
         probability=combination.answer(scores),
         alone={party: _answers(combiner, combination.own_margin(party, scores[party])) for party in combiner.alone},
-        settings={**settings.model_dump(), **result.record, "base": start.base.settings},
+        settings={**settings.model_dump(), **result.record, "base": state.settings},
         notes=result.notes,
     )
 

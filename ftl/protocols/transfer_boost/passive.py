@@ -1,11 +1,10 @@
 """A passive party's program: sums encrypted gradients over its bins, and keeps the thresholds of its own splits."""
 
-from dataclasses import dataclass, field
-
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from ftl.channel import decode, encode
 from ftl.crypto import AdditiveScheme
 from ftl.errors import ProtocolError
 from ftl.features import BinEdges
@@ -20,13 +19,18 @@ from ftl.protocols.trees import Split
 STAGES = ("opinion", "label", "alone")
 
 
-@dataclass
-class _Grown:
+class Seen(msgspec.Struct):
     """A stage seen from here: the levels and number of its trees, and this party's splits of them."""
 
     depth: int = 0
     trees: int = 0
-    splits: list[Split] = field(default_factory=list)
+    splits: list[Split] = []
+
+
+class State(msgspec.Struct):
+    """What a passive party keeps when the active party's base is fitted and after every stage."""
+
+    stages: list[Seen] = []
 
 
 def run_passive(task: Task, settings: Settings, scheme: AdditiveScheme) -> Outcome:
@@ -54,26 +58,37 @@ def _wait(task: Task, topic: str) -> None:
         pass
 
 
-def _stages(task: Task, settings: Settings, scheme: AdditiveScheme) -> list[_Grown]:
+def _stages(task: Task, settings: Settings, scheme: AdditiveScheme) -> list[Seen]:
     """Opinion, label and alone; those that did not take place have no trees."""
-    stages = [_Grown(), _Grown(), _Grown()]
-    for place, name in enumerate(STAGES):
+    stages = _resumed(task)
+    for name in STAGES[len(stages) :]:
         if name == "alone":
             _wait(task, name)
         accepted = accept(task, settings.schedule(len(task.train)).min_bucket)
         if accepted is None:
             break
-        stages[place] = _grow(task, *accepted, scheme)
-    return stages
+        stages.append(_grow(task, *accepted, scheme))
+        if name != "alone":  # the last stage is short, and is grown again
+            task.checkpoints.save(1 + len(stages), encode(State(stages)))
+    return [*stages, *(Seen() for _ in STAGES[len(stages) :])]
 
 
-def _grow(task: Task, plan: Plan, public: bytes, scheme: AdditiveScheme) -> _Grown:
+def _resumed(task: Task) -> list[Seen]:
+    """The stages of the run that was broken off, if it was."""
+    latest = task.checkpoints.latest()
+    if latest is None:
+        task.checkpoints.save(1, encode(State()))
+        return []
+    return decode(latest[1], State, sender=task.frame.party, topic="checkpoint").stages
+
+
+def _grow(task: Task, plan: Plan, public: bytes, scheme: AdditiveScheme) -> Seen:
     """All rounds of a stage."""
     frame = task.frame
     edges = BinEdges.fit(frame.values, frame.categorical, plan.max_bins)
     candidates = Candidates(frame.values[task.train], edges, plan.min_bucket, frame.monotone)
     summing = join(task, plan, candidates, scheme, public)
-    grown = _Grown(plan.depth, splits=summing.splits)
+    grown = Seen(plan.depth, splits=summing.splits)
     for number in range(plan.rounds if candidates.count else 0):
         if not summing.round(number):
             break
@@ -87,7 +102,7 @@ def _check(task: Task, numbers: list[int], trees: int) -> None:
         raise ProtocolError(f"{task.active!r} keeps trees that were not grown, or one of them twice.")
 
 
-def _record(task: Task, kept: Kept, stages: list[_Grown]) -> PassiveRecord:
+def _record(task: Task, kept: Kept, stages: list[Seen]) -> PassiveRecord:
     """This party's splits of the trees that stay, under their numbers in the model."""
     opinion, label, alone = stages
     joint = renumbered(opinion.splits, kept.opinion)
@@ -97,7 +112,7 @@ def _record(task: Task, kept: Kept, stages: list[_Grown]) -> PassiveRecord:
     return PassiveRecord(task.frame.columns, trees, tuple(joint), len(kept.alone), tuple(own))
 
 
-def _answer(task: Task, stages: list[_Grown], part: bytes) -> None:
+def _answer(task: Task, stages: list[Seen], part: bytes) -> None:
     """Say which leaves the people of the holdout can reach: of the joint trees, then of those of this party alone."""
     said = load(part, {}).sub_scores(task.frame.values[task.test])
     if said.leaves.shape[1]:

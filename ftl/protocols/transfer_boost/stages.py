@@ -4,8 +4,9 @@ A run has up to three kinds of stages, always in this order: *opinion*, *label*,
 """
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
+import msgspec
 import numpy as np
 from msgspec import structs
 from numpy.typing import NDArray
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from ftl.crypto import SecretCipher
 from ftl.errors import ProtocolError
 from ftl.features import BinEdges
-from ftl.protocols.boosting import Candidates, Growth, Loss, Plan, Rules, Sampling, receive, send
+from ftl.protocols.boosting import Candidates, Growth, Loss, Plan, Rules, Sampling, receive, send, to_bits
 from ftl.protocols.boosting.messages import Ready, Start
 from ftl.protocols.recipe import Task
 from ftl.protocols.transfer_boost.validation import Curve, held_out
@@ -60,24 +61,23 @@ class Stage:
     own: Candidates
 
 
-@dataclass
-class Grown:
+class Grown(msgspec.Struct):
     """What a stage left; a tree's number is its place in the order grown.
 
     Attributes:
         leaves: per tree its leaf values.
         owners: per tree the parties that split it.
-        left: per tree, bool, shape (shared,): who is in its first leaf; None of trees of several levels.
+        left: per tree, bits of the shared people: who is in its first leaf; empty of trees of several levels.
         splits: the active party's own.
         held_out: float64, shape (shared,), after each round: what the trees add to the margins of people whom they
             have not seen; the first entry is before any tree.
     """
 
-    leaves: list[list[float]] = field(default_factory=list)
-    owners: list[set[str]] = field(default_factory=list)
-    left: list[NDArray[np.bool_] | None] = field(default_factory=list)
-    splits: list[Split] = field(default_factory=list)
-    held_out: list[NDArray[np.float64]] = field(default_factory=list)
+    leaves: list[list[float]] = []
+    owners: list[set[str]] = []
+    left: list[bytes] = []
+    splits: list[Split] = []
+    held_out: list[NDArray[np.float64]] = []
 
 
 def no_columns(shared: int) -> Candidates:
@@ -152,13 +152,13 @@ def grow(
     return grown
 
 
-def _left(growth: Growth, before: NDArray[np.float64]) -> list[NDArray[np.bool_] | None]:
+def _left(growth: Growth, before: NDArray[np.float64]) -> list[bytes]:
     """Who is in the first leaf of each of the last round's trees, read from the steps that people took."""
     if growth.plan.depth > 1:
-        return [None] * growth.plan.trees
+        return [b""] * growth.plan.trees
     steps = (growth.margins - before)[:, :, 0]
     first, second = np.array(growth.leaves[-growth.plan.trees :]).T
-    return list(np.abs(steps - first[:, None]) <= np.abs(steps - second[:, None]))
+    return [to_bits(row).tobytes() for row in np.abs(steps - first[:, None]) <= np.abs(steps - second[:, None])]
 
 
 @dataclass(frozen=True)
@@ -189,7 +189,7 @@ def keep(grown: Grown, count: int, factor: float) -> Model:
         if not grown.owners[number]:
             constant += values[0]
             continue
-        at = len(leaves) if left is None else place.setdefault(np.packbits(left).tobytes(), len(leaves))
+        at = place.setdefault(left, len(leaves)) if left else len(leaves)
         if at < len(leaves):
             leaves[at] = [sum(pair) for pair in zip(leaves[at], values, strict=True)]
         else:

@@ -2,14 +2,17 @@
 
 from dataclasses import dataclass, field
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from ftl.channel import decode, encode
 from ftl.errors import ProtocolError
 from ftl.protocols.base import Base, Labelled, fit, honest_margin
 from ftl.protocols.boosting import Loss, Working, loss_of, send
 from ftl.protocols.recipe import Step, Task
-from ftl.protocols.trees import probability
+from ftl.protocols.transfer_boost.stages import Grown
+from ftl.protocols.trees import Ensemble, probability
 
 LEAST_OF_A_CLASS = 5
 """Shared people of either class below which nothing can be learned or checked."""
@@ -27,6 +30,49 @@ class Start:
 
     base: Base
     honest: NDArray[np.float64]
+
+
+class State(msgspec.Struct):
+    """What the active party keeps when its base is fitted and after every stage; not the key, which is drawn anew.
+
+    Attributes:
+        ensemble, columns, settings: of the base model.
+        honest: float64, shape (n,); see :class:`Start`.
+        partners: passive party to its number of candidates, none of them 0.
+        stages: what finished stages left: *opinion*, then *label*.
+    """
+
+    ensemble: Ensemble
+    columns: int
+    settings: dict[str, float]
+    honest: NDArray[np.float64]
+    partners: dict[str, int] = {}
+    stages: list[Grown] = []
+
+    @property
+    def start(self) -> Start:
+        """The base and what it says."""
+        return Start(Base(self.ensemble, self.columns, self.settings), self.honest)
+
+    def save(self, task: Task) -> None:
+        """Keep it: as number 1 after the base, one more after every stage."""
+        task.checkpoints.save(1 + len(self.stages), encode(self))
+
+
+def begin(task: Task) -> State:
+    """The state of a run that was broken off, or a new one; see :func:`fit_start`.
+
+    Raises:
+        FeatureError: too few labelled rows.
+        ProtocolError: the frame has no label of good and bad, or of numbers.
+    """
+    latest = task.checkpoints.latest()
+    if latest is not None:
+        return decode(latest[1], State, sender=task.frame.party, topic="checkpoint")
+    start = fit_start(task)
+    state = State(start.base.ensemble, start.base.columns, start.base.settings, start.honest)
+    state.save(task)
+    return state
 
 
 @dataclass(frozen=True)
@@ -87,7 +133,8 @@ def fit_start(task: Task) -> Start:
     """
     frame, (label, holdout) = task.frame, _labels(task)
     rows = np.flatnonzero(~np.isnan(label) & ~holdout)
-    every = Labelled(frame.values, label, frame.categorical, frame.kind, frame.weight, frame.monotone)
+    weight = None if frame.weight is None else frame.weight / frame.weight[rows].mean()
+    every = Labelled(frame.values, label, frame.categorical, frame.kind, weight, frame.monotone)
 
     def progress(done: int, of: int) -> None:
         for party in task.channel.peers:

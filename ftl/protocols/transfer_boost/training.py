@@ -26,7 +26,7 @@ from ftl.protocols.transfer_boost.stages import (
     renumbered,
     skip,
 )
-from ftl.protocols.transfer_boost.start import People, Start
+from ftl.protocols.transfer_boost.start import People, Start, State
 from ftl.protocols.transfer_boost.validation import Curve, draw_training
 from ftl.protocols.trees import Split
 
@@ -59,24 +59,31 @@ class Result:
     notes: tuple[str, ...] = ()
 
 
-def train(task: Task, settings: Settings, scheme: AdditiveScheme, start: Start) -> Result:
+def train(task: Task, settings: Settings, scheme: AdditiveScheme, state: State) -> Result:
     """Grow trees with all parties that have something to offer; or say why not.
 
     Raises:
         ProtocolError: a passive party sent something that cannot be right.
     """
-    people = People.of(task, start.honest)
+    people = People.of(task, state.honest)
     if reason := people.hopeless(settings.min_shared):
         skip(task, task.channel.peers)
         return _fallen_back(task, people, reason)
-    run = _Run(task, settings, people, start, scheme.generate())
-    opinion = Opinion.of(task, people, start.honest)
-    learned = run.opinion_trees(opinion)
+    run = _Run(task, settings, people, state.start, scheme.generate(), dict(state.partners))
+    opinion = Opinion.of(task, people, state.honest)
+    if not state.stages:
+        learned = run.opinion_trees(opinion)
+        state.partners = run.partners
     if not run.partners:
         skip(task, task.channel.peers)
         return _fallen_back(task, people, "no other party has a column that splits the shared people")
-    labels, curve = run.label_trees()
-    joint = _blend(run, opinion, learned, labels, curve)
+    if not state.stages:
+        state.stages.append(learned)
+        state.save(task)
+    if len(state.stages) == 1:
+        state.stages.append(run.label_trees())
+        state.save(task)
+    joint = _blend(run, opinion, *state.stages)
     return _with_alone(run, joint) if settings.partner_only else _without_alone(run, joint)
 
 
@@ -120,7 +127,7 @@ class _Run:
             return Grown()
         return self._grow(target, plan, OPINION_L2, self.partners, no_columns(self.shared), None)
 
-    def label_trees(self) -> tuple[Grown, Curve]:
+    def label_trees(self) -> Grown:
         """Trees on top of the base's margin that learn from labels."""
         people = self.people
         target = Target(people.loss, people.label, people.weight, people.base)
@@ -129,16 +136,19 @@ class _Run:
         # A tree of one level on the active party's columns could only repeat what its base has learned.
         own = no_columns(self.shared) if depth == 1 else self._own_candidates()
         partners = ask(self.task, plan, self.cipher, self.task.channel.peers)
-        curve = Curve(people.loss, people.label, people.weight)
-        return self._grow(target, plan, self._label_l2, partners, own, curve), curve
+        return self._grow(target, plan, self._label_l2, partners, own, self.curve())
 
-    def alone_trees(self, party: str, target: Target) -> tuple[Grown, Curve]:
+    def alone_trees(self, party: str, target: Target) -> Grown:
         """Trees of one partner's columns that start from nothing."""
         settings = self.settings
         plan = self._plan(settings.alone_rounds, settings.alone_depth, settings.alone_columns, settings.folds)
         partners = ask(self.task, plan, self.cipher, [party])
-        curve = Curve(self.people.loss, self.people.label, self.people.weight)
-        return self._grow(target, plan, self._label_l2, partners, no_columns(self.shared), curve), curve
+        return self._grow(target, plan, self._label_l2, partners, no_columns(self.shared), self.curve())
+
+    def curve(self, start: NDArray[np.float64] | None = None, grown: Grown | None = None) -> Curve:
+        """What held-out people say of the rounds so far, from margins `start` on."""
+        margins = [] if start is None or grown is None else [start + added for added in grown.held_out]
+        return Curve(self.people.loss, self.people.label, self.people.weight, margins)
 
     @property
     def _label_l2(self) -> float:
@@ -186,9 +196,10 @@ class _Joint:
     margin: NDArray[np.float64]
 
 
-def _blend(run: _Run, opinion: Opinion, learned: Grown, labels: Grown, curve: Curve) -> _Joint:
+def _blend(run: _Run, opinion: Opinion, learned: Grown, labels: Grown) -> _Joint:
     """Put base, opinion and label trees together; or fall back when held-out people gain nothing."""
     people, ensembles = run.people, len(run.training)
+    curve = run.curve(people.base, labels)
     rounds = curve.kept()
     parts = (people.base, learned.held_out[-1], labels.held_out[rounds])
     trust = opinion.trust(parts[1])
@@ -243,8 +254,7 @@ def _with_alone(run: _Run, joint: _Joint) -> Result:
         if party not in run.partners:
             skip(run.task, [party])
             continue
-        grown, curve = run.alone_trees(party, target)
-        model = _alone_model(run, grown, curve, start)
+        model = _alone_model(run, run.alone_trees(party, target), start)
         if model is None:
             notes.append(f"{party}'s columns alone tell nothing of people whom {run.task.frame.party} does not know.")
         else:
@@ -253,9 +263,10 @@ def _with_alone(run: _Run, joint: _Joint) -> Result:
     return replace(result, combiner=structs.replace(result.combiner, alone=alone), kept=kept, notes=tuple(notes))
 
 
-def _alone_model(run: _Run, grown: Grown, curve: Curve, start: NDArray[np.float64]) -> Model | None:
+def _alone_model(run: _Run, grown: Grown, start: NDArray[np.float64]) -> Model | None:
     """The rounds worth keeping, calibrated on held-out people; None where they gain nothing."""
-    people, rounds = run.people, curve.kept()
+    people, curve = run.people, run.curve(start, grown)
+    rounds = curve.kept()
     added = grown.held_out[rounds]
     scale = fit_scale(people.loss, people.label, people.weight, start, added)
     if not rounds or not curve.helps(start, start + scale * added):
