@@ -11,12 +11,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from ftl.collect.cast import LAKE_TYPES, as_text, cast, plain
+from ftl.collect.cast import LAKE_TYPES, Cast, as_text, cast, plain
 from ftl.collect.derive import Derivation
+from ftl.collect.normalise import normalised
 from ftl.collect.source import nearest
 from ftl.consortium import Node
 from ftl.consortium.model import Column, Scalar, Table
 from ftl.errors import MappingError
+
+_CHECKED = ("resident_id", "mobile_cn", "e164")
+"""Spellings that not every text has."""
 
 
 @dataclass(frozen=True)
@@ -84,12 +88,13 @@ class Mapping:
         column = self.settings.columns.get(self.settings.cursor or "")
         if column is None:
             return False
-        return not (column.missing or column.recode or column.normalise != "none" or column.default is not None)
+        changes = column.model_dump(exclude={"source", "type", "on_error"}, exclude_defaults=True)
+        return not changes
 
     @property
     def fingerprint(self) -> int:
         """A 63-bit number that changes with the mapping."""
-        settings = self.settings.model_dump(mode="json", by_alias=True, exclude={"suite"})
+        settings = self.settings.model_dump(mode="json", by_alias=True, exclude={"suite"}, exclude_defaults=True)
         return number(json.dumps([settings, self.key], sort_keys=True))
 
     def apply(self, batch: pa.RecordBatch) -> Mapped:
@@ -103,12 +108,16 @@ class Mapping:
         for name, column in self._columns.items():
             values, failed = column.apply(batch.column(column.settings.source))
             arrays.append(values)
-            reasons = _add_reason(reasons, failed, f"{name}: cannot be read as {column.settings.type}")
+            reasons = _add_reason(reasons, failed, f"{name}: cannot be read as {column.expected}")
         rows = self._derivation.apply(pa.Table.from_arrays(arrays, schema=self._derivation_input()))
         for name in self.key:
             missing = np.asarray(pc.is_null(rows.column(name)).to_numpy(), dtype=bool)
             reasons = _add_reason(reasons, missing & _good(reasons), f"{name}: the key is missing")
         return Mapped(rows, reasons, batch)
+
+    def failures(self, batch: pa.RecordBatch) -> dict[str, NDArray[np.bool_]]:
+        """Lake column to bool of shape (n,): cells that cannot be read, whatever the policy does about them."""
+        return {name: column.read(batch.column(column.settings.source))[1] for name, column in self._columns.items()}
 
     def _derivation_input(self) -> pa.Schema:
         return pa.schema([self.schema.field(name) for name in self._columns])
@@ -147,9 +156,23 @@ class _ColumnMap:
         self._old = pa.array(list(settings.recode), pa.string())
         self._new = pa.array([_text(value) for value in settings.recode.values()], pa.string())
         self._default = self._constant(settings.default)
+        self._check_measure()
 
     def apply(self, array: pa.Array) -> tuple[pa.Array, NDArray[np.bool_]]:
         """(values of the lake type, bool of shape (n,): rows to refuse)."""
+        values, failed = self.read(array)
+        if failed.any() and self.settings.on_error == "stop":
+            raise MappingError(
+                f"{self._label}: {int(failed.sum())} values of source column {self.settings.source!r} cannot be "
+                f"read as {self.expected}.",
+                cure="Correct them at the source, declare them under `missing` or `recode`, or set on_error to null "
+                "or quarantine.",
+            )
+        refused = failed if self.settings.on_error == "quarantine" else np.zeros(len(array), dtype=bool)
+        return values, refused
+
+    def read(self, array: pa.Array) -> tuple[pa.Array, NDArray[np.bool_]]:
+        """(values of the lake type, bool of shape (n,): cells that cannot be read)."""
         try:
             array = plain(array)
         except TypeError as exc:
@@ -157,30 +180,58 @@ class _ColumnMap:
                 f"{self._label}: source column {self.settings.source!r} has the nested type {exc}.",
                 cure="Read it through a view at the source that gives a plain value.",
             ) from exc
-        result = cast(self._prepared(array), self.settings.type)
-        if result.failed.any() and self.settings.on_error == "stop":
-            raise MappingError(
-                f"{self._label}: {int(result.failed.sum())} values of source column {self.settings.source!r} cannot be "
-                f"read as {self.settings.type}.",
-                cure="Correct them at the source, declare them under `missing` or `recode`, or set on_error to null "
-                "or quarantine.",
-            )
-        refused = result.failed if self.settings.on_error == "quarantine" else np.zeros(len(array), dtype=bool)
-        values = result.values if self._default is None else pc.fill_null(result.values, self._default)
-        return values, refused
+        prepared = self._prepared(array)
+        result = cast(prepared.values, self.settings.type)
+        values = self._measured(result.values)
+        values = values if self._default is None else pc.fill_null(values, self._default)
+        return values, result.failed | prepared.failed
 
-    def _prepared(self, array: pa.Array) -> pa.Array:
+    @property
+    def expected(self) -> str:
+        """What a cell must be, for people."""
+        kind, how = self.settings.type, self.settings.normalise
+        return f"{kind} ({how})" if how in _CHECKED else kind
+
+    def _prepared(self, array: pa.Array) -> Cast:
         """Apply `missing`, `normalise` and `recode`, all on text; a column that declares none keeps its type."""
+        failed = np.zeros(len(array), dtype=bool)
         if len(self._missing):
             hit = pc.is_in(as_text(array), self._missing)
             array = pc.if_else(hit, pa.scalar(None, array.type), array)
         if self.settings.normalise != "none":
-            array = _normalised(as_text(array), self.settings.normalise)
+            array, failed = self._spelt(as_text(array))
         if len(self._old):
             text = as_text(array)
             place = pc.index_in(text, self._old)
             array = pc.if_else(pc.is_valid(place), self._new.take(place), text)
-        return array
+        return Cast(array, failed)
+
+    def _spelt(self, text: pa.Array) -> tuple[pa.Array, NDArray[np.bool_]]:
+        spelt = normalised(text, self.settings.normalise, self.settings.country_code)
+        return spelt.values, spelt.failed
+
+    def _measured(self, values: pa.Array) -> pa.Array:
+        """Apply `factor` and `clip`; nulls stay null."""
+        if self.settings.factor != 1:
+            values = pc.multiply(values, self.settings.factor)
+            values = pc.if_else(pc.is_finite(values), values, pa.scalar(None, values.type))
+        low, high = (None if bound is None else pa.scalar(bound, values.type) for bound in self.settings.clip)
+        if low is not None:
+            values = pc.max_element_wise(values, low, skip_nulls=False)
+        return values if high is None else pc.min_element_wise(values, high, skip_nulls=False)
+
+    def _check_measure(self) -> None:
+        kind, (low, high) = self.settings.type, self.settings.clip
+        if self.settings.factor != 1 and kind != "float64":
+            raise MappingError(f"{self._label}.factor: the column is {kind}.", cure="Declare it as float64.")
+        bounds = [bound for bound in (low, high) if bound is not None]
+        if bounds and kind not in {"int64", "float64"}:
+            raise MappingError(f"{self._label}.clip: the column is {kind}.", cure="Only numbers can be clipped.")
+        if bounds != sorted(bounds) or (kind == "int64" and any(bound != int(bound) for bound in bounds)):
+            raise MappingError(
+                f"{self._label}.clip: {low} to {high} is no range of {kind}.",
+                cure="Give the lowest and the highest value, whole ones for int64.",
+            )
 
     def _constant(self, value: Scalar) -> pa.Scalar | None:
         if value is None:
@@ -192,14 +243,6 @@ class _ColumnMap:
                 cure="Give a default of the column's type.",
             )
         return result.values[0]
-
-
-def _normalised(text: pa.Array, how: str) -> pa.Array:
-    """Text in one spelling; what is left empty is unknown."""
-    text = pc.replace_substring_regex(text, "[^0-9]", "") if how == "digits" else pc.utf8_trim_whitespace(text)
-    if how == "upper":
-        text = pc.utf8_upper(text)
-    return pc.if_else(pc.equal(text, ""), pa.scalar(None, pa.string()), text)
 
 
 def _text(value: Scalar) -> str | None:

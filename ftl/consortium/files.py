@@ -7,6 +7,8 @@ from typing import Any
 from ftl.consortium.problem import Finding, Path, nearest
 from ftl.consortium.values import mapping
 
+_FILES = ("csv", "parquet", "json_lines")
+
 
 def missing_files(root: FilePath, values: Any) -> Iterator[Finding]:
     """Source files and folders, suites, password files and links that are not there.
@@ -31,14 +33,14 @@ def _source(root: FilePath, path: Path, source: Any) -> Iterator[Finding]:
     kind, place = mapping(source).get("kind"), mapping(source).get("path")
     if kind == "sqlite":
         yield from _file(root, (*path, "path"), place)
-    elif kind in ("csv", "parquet") and isinstance(place, str) and not (root / place).is_dir():
+    elif kind in _FILES and isinstance(place, str) and not (root / place).is_dir():
         yield Finding((*path, "path"), f"there is no folder {root / place}")
     yield from _file(root, (*path, "password_file"), mapping(source).get("password_file"))
 
 
 def _table(root: FilePath, path: Path, table: Any, source: Any) -> Iterator[Finding]:
     folder = source.get("path")
-    if source.get("kind") not in ("csv", "parquet") or not isinstance(folder, str) or not isinstance(table, str):
+    if source.get("kind") not in _FILES or not isinstance(folder, str) or not isinstance(table, str):
         return
     if table.startswith("/"):
         yield Finding(path, f"{table!r} is an absolute path", f"a name or pattern in {root / folder}")

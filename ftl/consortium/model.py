@@ -32,14 +32,18 @@ class SqliteSource(Settings):
 
 
 class FileSource(Settings):
-    """A folder of CSV or Parquet files; a table names a file or a glob in it."""
+    """A folder of files; a table names a file or a glob in it. CSV and JSON may be compressed: `.gz`, `.zst`."""
 
-    kind: Literal["csv", "parquet"]
+    kind: Literal["csv", "parquet", "json_lines"]
     """Which sort of source this is."""
     path: PurePosixPath
     """The folder that holds the files."""
     delimiter: str = Field(",", min_length=1, max_length=1)
     """Between the fields of a CSV file."""
+    quote: str = Field('"', max_length=1)
+    """Around a field of a CSV file that holds the delimiter or a line break; empty where nothing is quoted."""
+    column_names: tuple[str, ...] = ()
+    """Of CSV files without a header: their columns in order. When empty, the first line names them."""
     encoding: str = "utf-8"
     """Of a CSV file, as Python names it."""
 
@@ -67,13 +71,14 @@ class PostgresSource(Settings):
 
 Source = Annotated[SqliteSource | FileSource | PostgresSource, Field(discriminator="kind")]
 ColumnType = Literal["string", "int64", "float64", "bool", "date", "timestamp"]
+Normalise = Literal["none", "trim", "upper", "digits", "resident_id", "mobile_cn", "e164"]
 
 
 class Column(Settings):
     """How one lake column comes out of one source column.
 
     Order of work: ``missing`` (source values that mean *unknown*), ``normalise``, ``recode``, cast to ``type``,
-    ``default``.
+    ``factor``, ``clip``, ``default``.
     """
 
     source: str = Field(alias="from")
@@ -82,14 +87,23 @@ class Column(Settings):
     """Type in the lake."""
     missing: tuple[Scalar, ...] = ()
     """Source values that mean *unknown*."""
-    normalise: Literal["none", "trim", "upper", "digits"] = "none"
-    """What is done to the text first: nothing, cut outer blanks, capital letters, or digits only."""
+    normalise: Normalise = "none"
+    """What is done to the text first: nothing, cut outer blanks, capital letters, or digits only; or one spelling of a
+    Chinese resident id (GB 11643-1999), a Chinese mobile number, or a phone number as E.164, of which a wrong one
+    cannot be cast.
+    """
+    country_code: int = Field(86, ge=1, le=999)
+    """Of national numbers, for `normalise: e164`."""
     recode: dict[str, Scalar] = {}
     """Source value, written as text, to new value. A value that is not listed is kept."""
+    factor: float = Field(1.0, gt=0, allow_inf_nan=False)
+    """Turns the source's unit into the lake's, for example 1000 for thousands; of float64 columns."""
+    clip: tuple[float | None, float | None] = (None, None)
+    """Lowest and highest value; what lies beyond becomes the bound. Of int64 and float64 columns, in the lake's unit."""
     default: Scalar = None
     """Stands in for a missing value."""
     on_error: Literal["null", "quarantine", "stop"] = "quarantine"
-    """What to do with a row whose value cannot be cast."""
+    """What to do with a row whose value cannot be normalised or cast."""
 
 
 class Table(Settings):

@@ -12,10 +12,11 @@ from typing import Any
 import msgspec
 
 from ftl.consortium import Folder
-from ftl.errors import EngineUnavailable, FederationError, FtlError
-from ftl.federation.failure import Failure, told
+from ftl.errors import EngineUnavailable
+from ftl.federation.failure import told
 from ftl.federation.kits import CONTROLLER, EXECUTOR
 from ftl.federation.memory import finished_result
+from ftl.federation.pulse import Pulse, ask, end_run
 from ftl.federation.record import Attempt, RunRecord
 from ftl.federation.run import Progress, Request, Result, members
 from ftl.federation.services import missing_sites
@@ -27,10 +28,6 @@ POLL = 0.2
 """Seconds between two looks at the progress file."""
 SOON = 2.0
 """Seconds between two tries to reach server and sites."""
-PATIENCE = 20.0
-"""Seconds without progress after which the server is asked whether the job still lives."""
-DOUBTS = 3
-"""Times that the server or a site may be found missing, one after the other."""
 LONGEST = 4 * 3600.0
 """Seconds a run may take altogether."""
 RESTARTS = 3
@@ -64,7 +61,8 @@ class NvflareEngine:
             if not fresh and (record.ended or record.attempt() is not None):
                 return
             with admin_session(self.folder) as session:
-                missing = missing_sites(self.folder, session)
+                parties = members(request, self.folder.consortium)
+                missing = [party for party in missing_sites(self.folder, session) if party in parties]
                 if missing:
                     raise EngineUnavailable(
                         f"The site of {', '.join(missing)} is not connected to the federation server.",
@@ -84,7 +82,7 @@ class NvflareEngine:
         record = RunRecord(self.folder.run(run_id))
         while True:
             try:
-                for line in record.follow(after, _Pulse(self, record).check, POLL):
+                for line in record.follow(after, Pulse(self.folder, record, self.longest).check, POLL):
                     after = line.number
                     yield line
             except EngineUnavailable as exc:
@@ -110,17 +108,7 @@ class NvflareEngine:
             FederationError: there is no such run.
             EngineUnavailable: the server does not answer.
         """
-        self._end(RunRecord(self.folder.run(run_id)), "was cancelled")
-
-    def _end(self, record: RunRecord, why: str) -> None:
-        record.request()
-        if record.ended:
-            return
-        record.fail(Failure(FederationError.code, f"Run {record.path.name} {why}.", "Start another one."))
-        attempt = record.attempt()
-        if attempt is not None:
-            with admin_session(self.folder) as session:
-                _ask(session, "abort_job", attempt.handle)
+        end_run(self.folder, RunRecord(self.folder.run(run_id)), "was cancelled")
 
     def _start_again(self, record: RunRecord) -> None:
         """Submit a run again, once server and sites are there.
@@ -142,62 +130,7 @@ class NvflareEngine:
         """Hand the job over. The token makes NVFlare answer with the same job when it has it already."""
         with tempfile.TemporaryDirectory(prefix="ftl-job-") as work:
             job = write_job(Path(work) / request.run_id, request, members(request, self.folder.consortium))
-            return str(_ask(session, "submit_job", str(job), submit_token=f"{request.run_id}-{record.failures}"))
-
-
-class _Pulse:
-    """Looks, while a run gives no sign, whether NVFlare still carries it."""
-
-    def __init__(self, engine: NvflareEngine, record: RunRecord) -> None:
-        self._engine = engine
-        self._record = record
-        self._lines = -1
-        self._asked = time.monotonic()
-        self._doubts = 0
-
-    def check(self) -> None:
-        attempt = self._record.attempt()
-        if attempt is None or attempt.engine != "nvflare":
-            return
-        if time.time() - attempt.started > self._engine.longest:
-            self._engine._end(self._record, f"took longer than {self._engine.longest:g} s")  # noqa: SLF001
-        lines = self._size()
-        if lines != self._lines:
-            self._lines, self._asked = lines, time.monotonic()
-        elif time.monotonic() - self._asked > PATIENCE:
-            self._ask(attempt)
-            self._asked = time.monotonic()
-
-    def _size(self) -> int:
-        path = self._record.path / "progress.jsonl"
-        return path.stat().st_size if path.exists() else 0
-
-    def _ask(self, attempt: Attempt) -> None:
-        try:
-            with admin_session(self._engine.folder) as session:
-                meta = _ask(session, "get_job_meta", attempt.handle)
-                missing = missing_sites(self._engine.folder, session)
-        except FtlError as exc:
-            self._doubt(told(exc))
-            return
-        status = str(meta.get("status", ""))
-        if status.startswith("FINISHED") and not self._record.ended:
-            details = "; ".join(str(line) for line in meta.get("job_deploy_detail") or () if "OK" not in str(line))
-            message = f"NVFlare ended the job of run {self._record.path.name} ({status}). {details}".strip()
-            # With details a site has refused the job; without any, a process of the job was lost.
-            code = FederationError.code if details else EngineUnavailable.code
-            self._record.fail(Failure(code, message, "Read the logs of its server and sites."))
-        elif missing:
-            message = f"{', '.join(missing)}: the site has lost its connection to the federation server."
-            self._doubt(Failure(EngineUnavailable.code, message, "Start it again; then try again."))
-        else:
-            self._doubts = 0
-
-    def _doubt(self, failure: Failure) -> None:
-        """A busy machine may miss one answer; a run ends after several."""
-        self._doubts += 1
-        if self._doubts >= DOUBTS:
-            self._record.fail(failure)
+            return str(ask(session, "submit_job", str(job), submit_token=f"{request.run_id}-{record.failures}"))
 
 
 def write_job(path: Path, request: Request, parties: tuple[str, ...]) -> Path:
@@ -231,16 +164,6 @@ def write_job(path: Path, request: Request, parties: tuple[str, ...]) -> Path:
     ):
         file.write_bytes(msgspec.json.format(msgspec.json.encode(content), indent=1))
     return path
-
-
-def _ask(session: Any, command: str, *arguments: str, **options: str) -> Any:
-    """One command of the admin API."""
-    try:
-        return getattr(session, command)(*arguments, **options)
-    except Exception as exc:
-        raise FederationError(
-            f"The federation server refused {command}: {exc}", cure="Read the log of the federation server."
-        ) from exc
 
 
 @contextmanager

@@ -152,6 +152,11 @@ def honest_margin(
     return honest
 
 
+def fit_with(rows: Labelled, settings: dict[str, float], seed: int) -> Ensemble:
+    """Trees of given settings, nothing chosen or checked."""
+    return export(_fit(rows, settings, seed))
+
+
 def _check_enough(rows: Labelled) -> None:
     fewest = int(min(rows.label.sum(), (1 - rows.label).sum())) if rows.kind == "binary" else len(rows.label) // 2
     if fewest < LEAST_OF_A_CLASS:

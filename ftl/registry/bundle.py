@@ -9,7 +9,7 @@ from typing import Literal
 import msgspec
 
 from ftl.consortium import Consortium, Folder
-from ftl.consortium.model import ColumnType, Features, Scorecard
+from ftl.consortium.model import ColumnType, Features, Normalise, Scorecard
 from ftl.errors import RegistryError
 from ftl.federation import Result
 from ftl.protocols import Combiner
@@ -22,7 +22,8 @@ class Identifier(msgspec.Struct, frozen=True):
 
     name: str
     type: ColumnType = "string"
-    normalise: Literal["none", "trim", "upper", "digits"] = "none"
+    normalise: Normalise = "none"
+    country_code: int = 86
 
 
 class PartyPart(msgspec.Struct, frozen=True):
@@ -115,7 +116,10 @@ def build_bundle(folder: Folder, result: Result) -> Bundle:
             for part in result.parts
         },
         combiner=result.combiner,
-        identifiers=[Identifier(name, columns[name].type, columns[name].normalise) for name in consortium.identifiers],
+        identifiers=[
+            Identifier(name, columns[name].type, columns[name].normalise, columns[name].country_code)
+            for name in consortium.identifiers
+        ],
         fields={name: column.type for name, column in columns.items() if name not in _not_asked(consortium)},
         scale=Scale(**consortium.scorecard.model_dump()),
         notice=consortium.simulation.notice if consortium.simulation else None,

@@ -32,17 +32,7 @@ def running(folder):
     started = []
     try:
         for process in processes(folder):
-            with (folder.coordinator / f"{process.name}.log").open("wb") as log:
-                started.append(
-                    subprocess.Popen(
-                        process.command,
-                        cwd=process.directory,
-                        env={**os.environ, **process.environment},
-                        stdout=log,
-                        stderr=log,
-                        start_new_session=True,
-                    )
-                )
+            started.append(start(folder, process))
         deadline = time.monotonic() + 120
         while not all(process.ready() for process in processes(folder)):
             assert time.monotonic() < deadline, "the federation did not start"
@@ -54,6 +44,18 @@ def running(folder):
                 os.killpg(popen.pid, signal.SIGTERM)
         for popen in started:
             popen.wait(20)
+
+
+def start(folder, process):
+    with (folder.coordinator / f"{process.name}.log").open("ab") as log:
+        return subprocess.Popen(
+            process.command,
+            cwd=process.directory,
+            env={**os.environ, **process.environment},
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
 
 
 @pytest.fixture(scope="module")
@@ -147,16 +149,54 @@ def test_a_failing_party_ends_the_run_by_its_name(federation):
         carried(folder, ask("fails", fail_at="partner"))
 
 
-@pytest.mark.slow
-def test_a_killed_job_process_ends_the_run_by_its_partys_name(federation):
-    folder, started = federation
+def disturbed(folder, run_id, disturb):
+    """Carry a run over NVFlare, disturb it in its fifth round; its result and what was told after."""
     engine = NvflareEngine(folder)
-    engine.submit(ask("killed", rounds=200, pause=0.3))
-    lines = engine.watch("killed")
-    until_round(2, lines)
-    newest_fork(started["site-partner"].pid).kill()
-    with pytest.raises(EngineUnavailable, match=r"^partner: its part of the run has ended without a word"):
-        list(lines)
+    engine.submit(in_rounds(run_id))
+    lines = engine.watch(run_id)
+    until_round(5, lines)
+    disturb()
+    after = list(lines)
+    return engine.result(run_id), after
+
+
+def in_rounds(run_id):
+    return Request(run_id, "clear_rounds", 5, {"rounds": 10, "pause": 0.5}, None, 60.0)
+
+
+def is_as_undisturbed(folder, result):
+    memory = MemoryEngine(folder)
+    memory.submit(in_rounds("undisturbed"))
+    list(memory.watch("undisturbed"))
+    expected = memory.result("undisturbed")
+    parts = [[part.sha256 for part in one.parts] for one in (result, expected)]
+    return result.metrics == expected.metrics and parts[0] == parts[1]
+
+
+@pytest.mark.slow
+def test_a_run_whose_job_process_was_killed_at_one_site_goes_on_after_the_last_round_of_all(federation):
+    folder, started = federation
+    result, after = disturbed(folder, "killed", lambda: newest_fork(started["site-partner"].pid).kill())
+    assert [line.step.round for line in after if line.step.phase == "resume"] in ([4, 4], [5, 5])
+    assert is_as_undisturbed(folder, result)
+    failure = json.loads((folder.run("killed") / "error-1.json").read_text())
+    assert failure["message"] == "partner: its part of the run has ended without a word."
+    assert not any(folder.node(party).run("killed").exists() for party in PARTIES)
+
+
+@pytest.mark.slow
+def test_a_site_that_is_away_for_thirty_seconds_loses_nothing_and_the_run_goes_on(federation):
+    folder, started = federation
+
+    def away():
+        os.killpg(started["site-partner"].pid, signal.SIGSTOP)
+        time.sleep(31)
+        os.killpg(started["site-partner"].pid, signal.SIGCONT)
+
+    result, after = disturbed(folder, "away", away)
+    assert not [line for line in after if line.step.phase == "resume"]
+    assert is_as_undisturbed(folder, result)
+    assert not list(folder.run("away").glob("error*.json"))
 
 
 def until_round(number, lines):
@@ -209,6 +249,26 @@ def test_a_job_that_brings_code_is_refused(federation, tmp_path):
     (job / "app" / "custom" / "mine.py").write_text("class Mine: pass")
     assert status_of(folder, job) != "FINISHED:COMPLETED"
     assert not folder.run("intruder").exists()
+
+
+@pytest.mark.slow
+def test_a_run_survives_the_restart_of_the_federation_server(federation):
+    folder, started = federation
+    again = []
+
+    def restart():
+        os.killpg(started["federation-server"].pid, signal.SIGKILL)
+        started["federation-server"].wait(20)
+        again.append(start(folder, processes(folder)[0]))
+
+    try:
+        result, after = disturbed(folder, "survives", restart)
+        assert {line.step.round for line in after if line.step.phase == "resume"} <= {4, 5}
+        assert is_as_undisturbed(folder, result)
+    finally:
+        for popen in again:
+            os.killpg(popen.pid, signal.SIGTERM)
+            popen.wait(20)
 
 
 def status_of(folder, job):

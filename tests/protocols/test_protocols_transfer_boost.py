@@ -3,19 +3,23 @@
 from collections.abc import Iterator
 from dataclasses import replace
 
+import msgspec
 import numpy as np
 import pytest
 from clear_cipher import ClearScheme
-from transfer_boost_parties import SMALL, Run, parties, relabel, run
+from sklearn.ensemble import HistGradientBoostingRegressor
+from transfer_boost_parties import SMALL, Memory, Run, parties, relabel, run
 
-from ftl.errors import ConsortiumError, ProtocolError, RegistryError
+from ftl.errors import ChannelError, ConsortiumError, ProtocolError, RegistryError
 from ftl.features import BinEdges, Frame
 from ftl.protocols.boosting import Candidates, LogLoss, columns_of
 from ftl.protocols.boosting import passive as core
 from ftl.protocols.boosting.messages import Sides, Sums
 from ftl.protocols.combine import Combination, log_odds
+from ftl.protocols.recipe import Combiner
 from ftl.protocols.transfer_boost import RECIPE
 from ftl.protocols.transfer_boost import active as active_program
+from ftl.protocols.transfer_boost import start as start_module
 from ftl.protocols.transfer_boost.blend import Opinion, fit_blend
 from ftl.protocols.transfer_boost.messages import Kept
 from ftl.protocols.transfer_boost.start import Start
@@ -110,13 +114,13 @@ starts: list[Start] = []
 
 @pytest.fixture
 def remember(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    fit = active_program.fit_start
+    fit = start_module.fit_start
 
     def seen(task):
         starts.append(fit(task))
         return starts[-1]
 
-    monkeypatch.setattr(active_program, "fit_start", seen)
+    monkeypatch.setattr(start_module, "fit_start", seen)
     yield
     starts.clear()
 
@@ -143,8 +147,16 @@ def test_the_protocol_answers_like_a_clear_float_computation(partners: tuple[str
     trust = Opinion(opinion, np.ones(SHARED)).trust(parts[1])
     blend = fit_blend(LogLoss(), label, np.ones(SHARED), parts, trust)
     assert blend.opinion > 0
-    expected = blend.margin(start.base.log_odds(bank.values[300:]), first.answers, second.answers)
-    np.testing.assert_allclose(result.active.probability, sigmoid(expected), atol=1e-6)
+    added = blend.opinion * first.margins.mean(axis=0) + blend.label * (second.margins.mean(axis=0) - base)
+    common = HistGradientBoostingRegressor(
+        max_iter=60, learning_rate=0.05, max_leaf_nodes=6, l2_regularization=5, min_samples_leaf=5, random_state=SEED
+    ).fit(np.column_stack([bank.values[:SHARED], base]), added)
+    own = start.base.log_odds(bank.values[300:])
+    factor = (1 + blend.base) / 2
+    expected = blend.margin(own, first.answers, second.answers) + (factor - blend.base) * (own - base.mean())
+    taken = common.predict(np.column_stack([bank.values[300:], own]))
+    mean = common.predict(np.column_stack([bank.values[:SHARED], base])).mean()
+    np.testing.assert_allclose(result.active.probability, sigmoid(expected - (taken - mean) / 2), atol=1e-6)
 
 
 def test_encrypted_and_clear_runs_agree_exactly(frames: list[Frame], clear: Run) -> None:
@@ -197,6 +209,39 @@ def test_every_partner_answers_alone_from_its_own_columns() -> None:
     assert not np.allclose(result.active.alone["shop"], result.active.alone["telecom"])
 
 
+class Broken(Exception):
+    """A node dies."""
+
+    def __init__(self) -> None:
+        super().__init__("the node died")
+
+
+@pytest.mark.parametrize("rounds", [0, 1, 3, 6])
+def test_a_run_that_was_broken_off_goes_on_as_if_nothing_had_happened(
+    frames: list[Frame], clear: Run, monkeypatch: pytest.MonkeyPatch, rounds: int
+) -> None:
+    left, step = [rounds], core.Summing.round
+
+    def dying(self, number):
+        if not left[0]:
+            raise Broken
+        left[0] -= 1
+        return step(self, number)
+
+    memory = Memory(["bank", "partner"])
+    with monkeypatch.context() as patch:
+        patch.setattr(core.Summing, "round", dying)
+        with pytest.raises((Broken, ChannelError), match="died"):
+            run(frames, SHARED, ClearScheme(), memory=memory)
+    done = 1 + (rounds > 2) + (rounds > 5)
+    assert {max(kept) for kept in memory.kept.values()} == {done}
+    again = run(frames, SHARED, ClearScheme(), memory=memory)
+    assert not any(step.phase == "base" for step in again.steps)
+    assert again.active.combiner == clear.active.combiner
+    assert np.array_equal(again.active.probability, clear.active.probability)
+    assert again.outcomes["partner"].part == clear.outcomes["partner"].part
+
+
 def test_partner_only_can_be_left_out(frames: list[Frame], clear: Run) -> None:
     result = run(frames, SHARED, ClearScheme(), {**SMALL, "partner_only": False})
     assert result.active.combiner.alone == {}
@@ -246,8 +291,13 @@ def test_a_monotone_column_never_lowers_the_answer(frames: list[Frame]) -> None:
 def test_trees_of_two_levels_also_split_on_the_base(frames: list[Frame]) -> None:
     result = run(frames, SHARED, ClearScheme(), {**SMALL, "depth": 2, "rounds": 4})
     assert b'"splits":[]' not in result.active.part
-    encrypted = run(frames, SHARED, None, {**SMALL, "depth": 2, "rounds": 1, "partner_only": False})
-    assert encrypted.active.combiner.parties == ["bank", "partner"]
+    assert result.active.combiner.parties == ["bank", "partner"]
+    scores = {
+        frame.party: RECIPE.load(result.outcomes[frame.party].part, {}).sub_scores(frame.values[frames[0].holdout])
+        for frame in frames
+    }
+    combined = log_odds(result.active.combiner, "bank", scores)
+    np.testing.assert_allclose(sigmoid(combined), result.active.probability, rtol=1e-12)
 
 
 def test_a_row_alone_gets_the_sub_scores_it_gets_in_a_batch(frames: list[Frame], clear: Run) -> None:
@@ -284,6 +334,7 @@ def test_reasons_cost_nothing_or_something_and_only_widen_what_can_be_reached(fr
 
 def test_parts_hold_nothing_of_the_other_party_and_no_leaf_value(frames: list[Frame], clear: Run) -> None:
     combiner = clear.active.combiner
+    assert msgspec.json.decode(msgspec.json.encode(combiner), type=Combiner) == combiner
     trees = [*combiner.trees, *combiner.alone["partner"].trees]
     values = {repr(value) for tree in trees for value in tree if value}
     partner, bank = (clear.outcomes[name].part.decode() for name in ("partner", "bank"))

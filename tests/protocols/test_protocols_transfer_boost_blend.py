@@ -71,13 +71,14 @@ def test_trees_that_divide_people_alike_become_one_and_nothing_is_lost() -> None
     random = np.random.default_rng(0)
     sides = random.random((3, 40)) < 0.5
     left = [sides[0], sides[1], sides[0], sides[2], sides[1]]
+    bits = [np.packbits(side).tobytes() for side in left]
     leaves = random.normal(size=(5, 2)).tolist()
     leaves[3] = [0.25, 0.25]
     owners = [{"a"}, {"b"}, {"a"}, set(), {"b"}]
-    model = keep(Grown(leaves, owners, list(left)), 5, 0.5)
+    model = keep(Grown(leaves, owners, bits), 5, 0.5)
     assert model.numbers == [0, 1]
     assert model.owners == {"a", "b"}
     kept = sum(np.where(left[n], *values) for n, values in zip(model.numbers, model.leaves, strict=True))
     full = sum(np.where(side, *values) for side, values in zip(left, leaves, strict=True))
     np.testing.assert_allclose(kept + model.constant, full / 2, rtol=1e-12)
-    assert keep(Grown(leaves, owners, [None] * 5), 2, 1.0).numbers == [0, 1]
+    assert keep(Grown(leaves, owners, [b""] * 5), 2, 1.0).numbers == [0, 1]

@@ -66,6 +66,31 @@ def _ids(name: str, people: int) -> tuple[str, ...]:
     return tuple(f"{name}-person-{number:05d}" for number in range(people))
 
 
+class Memory:
+    """Checkpoints of all parties of a run that may be broken off."""
+
+    def __init__(self, parties: Sequence[str]) -> None:
+        self.kept: dict[str, dict[int, bytes]] = {party: {} for party in parties}
+
+    def of(self, party: str) -> "OneMemory":
+        """The party's side of a run that begins now: it goes on from the last number that all parties have."""
+        number = min(max(kept, default=0) for kept in self.kept.values())
+        return OneMemory(self, party, number)
+
+
+@dataclass
+class OneMemory:
+    memory: Memory
+    party: str
+    number: int
+
+    def latest(self) -> tuple[int, bytes] | None:
+        return (self.number, self.memory.kept[self.party][self.number]) if self.number else None
+
+    def save(self, number: int, state: bytes) -> None:
+        self.memory.kept[self.party][number] = state
+
+
 def run(
     frames: list[Frame],
     shared: int,
@@ -73,6 +98,7 @@ def run(
     given: Mapping[str, Any] = SMALL,
     payloads: bool = False,
     timeout: float = 60.0,
+    memory: Memory | None = None,
 ) -> Run:
     """Run every party's program; raises what the first party to fail raised."""
     train = np.arange(shared)
@@ -83,9 +109,13 @@ def run(
     outcomes: dict[str, Outcome] = {}
     errors: list[BaseException] = []
 
+    memory = memory or Memory([frame.party for frame in frames])
+    begun = {frame.party: memory.of(frame.party) for frame in frames}
+
     def program(frame: Frame) -> None:
         report = steps.append if frame.party == "bank" else lambda _step: None
-        task = Task(frame, train, test, "bank", channels[frame.party], 11, timeout, report)
+        channel = channels[frame.party]
+        task = Task(frame, train, test, "bank", channel, 11, timeout, report, begun[frame.party])
         try:
             outcomes[frame.party] = recipe.run(task, recipe.settings(given))
         except BaseException as exc:  # noqa: BLE001  (raised again where the test can see it)

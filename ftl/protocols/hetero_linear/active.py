@@ -15,7 +15,7 @@ from ftl.protocols.hetero_linear.alone import Link, Target, answered, coefficien
 from ftl.protocols.hetero_linear.design import Design, fit_design
 from ftl.protocols.hetero_linear.exchange import PRIME, Columns, Exchange
 from ftl.protocols.hetero_linear.fitting import LAST, Fit, State, block_of, note_on, resumed
-from ftl.protocols.hetero_linear.fixed import Floats, Layout, bits_left, real, rounded
+from ftl.protocols.hetero_linear.fixed import Floats, Layout, Residues, bits_left, real, rounded
 from ftl.protocols.hetero_linear.information import TOPIC, Weights, tell_free
 from ftl.protocols.hetero_linear.messages import (
     Finish,
@@ -33,11 +33,14 @@ from ftl.protocols.hetero_linear.newton import Recursion, total
 from ftl.protocols.hetero_linear.parts import ActiveRecord, load, share_of
 from ftl.protocols.hetero_linear.passive import read_keys
 from ftl.protocols.hetero_linear.residuals import (
+    ERROR_OF_WEIGHTS,
     FARTHEST,
     REACH_STEP,
     Known,
-    active_residuals,
-    active_weights,
+    begin_residuals,
+    begin_sines,
+    error_for,
+    finish,
     frequencies,
     slope_bits,
     steps_of,
@@ -46,6 +49,9 @@ from ftl.protocols.hetero_linear.settings import Plan, Settings
 from ftl.protocols.hetero_linear.table import FILE, deviations, table
 from ftl.protocols.recipe import Combiner, Outcome, Step, SubScores, Task
 from ftl.protocols.trees import probability
+
+SPARE = 1.4
+"""By how much residuals may grow beyond those at the start before sums of products no longer fit."""
 
 LEAST_OF_A_CLASS = 10
 """Shared people of either class below which nothing can be learned."""
@@ -58,12 +64,14 @@ class _Joint:
     Attributes:
         fit: its block, the intercept first.
         shared: what it brought.
+        reach: sum of the passive parties' reach in half log-odds.
         rounds: how many were needed.
         moved: largest change of a coefficient in the last one.
     """
 
     fit: Fit
     shared: "_Shared"
+    reach: int
     rounds: int
     moved: float
 
@@ -167,6 +175,12 @@ class _Shared:
         chance = probability(self.matrix @ self.start)
         return np.asarray(self.known.weight * chance * (1 - chance))
 
+    def spread(self, link: Link) -> float:
+        """Root mean square of the residuals at the start; their mean product with an orthonormal column is no larger."""
+        margin = self.matrix @ self.start
+        answers = margin if link == "identity" else probability(margin)
+        return float(np.sqrt(np.mean((self.known.weight * (answers - self.known.label)) ** 2)))
+
 
 def _shared(task: Task, settings: Settings, link: Link) -> _Shared:
     rows, weight = task.train, mean_one(task.frame, task.train)
@@ -188,9 +202,8 @@ def _plan(task: Task, settings: Settings, link: Link, shared: _Shared) -> Plan:
     """What the run agrees on; bits are shared out so that sums over all people just fit."""
     people, weight = len(task.train), shared.known.weight
     first = resumed(task)
-    spread = float(np.sqrt(np.mean(weight**2))) * (1 if link == "logit" else 4)
-    bits = bits_left(people, spread)
-    value = feature = bits * 9 // 29
+    bits = bits_left(people, SPARE * shared.spread(link))
+    value, feature = (bits * 8) // 31, (bits * 10) // 31
     return Plan(
         people=people,
         test=len(task.test),
@@ -251,7 +264,7 @@ def _fit(task: Task, exchange: Exchange, shared: _Shared, link: Link, tolerance:
         number += 1
         task.checkpoints.save(number, encode(state))
         task.report(Step("train", number, plan.rounds, {"largest_step": state.moved}))
-    return _Joint(fit, shared, number, state.moved)
+    return _Joint(fit, shared, sum(state.reach.values()), number, state.moved)
 
 
 def _round(fit: Fit, recursion: Recursion, known: Known, number: int, state: State, tolerance: float) -> State:
@@ -262,13 +275,17 @@ def _round(fit: Fit, recursion: Recursion, known: Known, number: int, state: Sta
     if number == 0:  # passive parties begin at 0, so the active one knows everybody's residual
         answers = margin if plan.link == "identity" else probability(margin)
         held = rounded(known.weight * (answers - known.label), plan.residual_bits, random)
+        masks: dict[str, Residues] = {}
     else:
         chosen = None
         if plan.link == "logit":
             reach = REACH_STEP * (steps_of(margin) + sum(state.reach.values()))
-            chosen = frequencies(exchange, topic, reach, state.moved)
-        held = active_residuals(exchange, topic, margin, known, chosen, random)
-    own = fit.block.take(fit.gradient(topic, held, exchange.parties[: 2 if number else 1]))
+            chosen = frequencies(exchange, topic, reach, error_for(state.moved))
+        pending = begin_residuals(exchange, topic, margin, known, chosen, random)
+        masks = fit.multiply(topic, [exchange.second])
+        held = finish(exchange, topic, pending)
+    fit.offer(topic, held)
+    own = fit.block.take(fit.collect(topic, held, masks))
     reports = {party: _report(exchange, party, topic, len(own.step_gradient)) for party in exchange.others}
     products = total([own, *(report.products for report in reports.values())])
     last = products.largest <= tolerance or number + 1 >= plan.rounds
@@ -299,8 +316,8 @@ def _information(joint: _Joint) -> tuple[Floats | None, float, int]:
     exchange, plan, random = fit.exchange, fit.exchange.plan, fit.random(LAST)
     said = tell_free(exchange, fit.block.free, fit.block.along)
     if plan.link == "logit":
-        chosen = frequencies(exchange, TOPIC, len(exchange.parties) * FARTHEST, 0.0)
-        held = active_weights(exchange, TOPIC, fit.margin, known.weight, chosen, random)
+        chosen = frequencies(exchange, TOPIC, REACH_STEP * (steps_of(fit.margin) + joint.reach), ERROR_OF_WEIGHTS)
+        held = finish(exchange, TOPIC, begin_sines(exchange, TOPIC, fit.margin, known.weight, chosen, random))
         bits = plan.feature_bits + slope_bits(exchange)
         return fit.covariance(Weights(held, exchange.parties[:2], bits), said), 1.0, 0
     freedom = plan.people - sum(one.columns for one in said.values())
@@ -312,7 +329,7 @@ def _information(joint: _Joint) -> tuple[Floats | None, float, int]:
 def _squares(fit: Fit, known: Known, random: np.random.Generator, along: float) -> float:
     """Weighted sum of squared residuals: margins · residuals, which follow from the gradients, less label · residuals."""
     exchange, plan, topic = fit.exchange, fit.exchange.plan, f"{TOPIC}/residuals"
-    held = active_residuals(exchange, topic, fit.margin, known, None, random)
+    held = finish(exchange, topic, begin_residuals(exchange, topic, fit.margin, known, None, random))
     label = Columns(rounded(known.label[:, None], plan.value_bits, random), Layout(plan.people, 1))
     widths = [1, *[0] * (len(exchange.parties) - 1)]
     sums = exchange.inner(topic, held[:, None], exchange.parties[:2], 1, label, widths)

@@ -139,18 +139,38 @@ class Exchange:
         Returns:
             residues, shape (c, d), of this party's own columns.
         """
+        if held is not None:
+            self.offer(topic, held, width)
+        masks = self.multiply(topic, holders, columns)
+        return self.collect(topic, held, vectors, columns, width, masks)
+
+    def offer(self, topic: str, held: Residues, width: list[int]) -> None:
+        """First step of :meth:`inner` at a holder: send its vectors, encrypted, to those who want products."""
+        asking = self._asking(width)
+        items = self.encrypted(Layout(*held.shape).of_vectors(held)) if asking else []
+        for party in asking:
+            send(self.task, party, f"{topic}/vectors", Ciphertexts(items))
+
+    def multiply(self, topic: str, holders: list[str], columns: Columns | None) -> dict[str, Residues]:
+        """Second step: answer holders with masked products; holder to the masks' sums."""
+        if columns is None:
+            return {}
+        return {holder: self._multiply(topic, holder, columns) for holder in holders if holder != self.me}
+
+    def collect(
+        self,
+        topic: str,
+        held: Residues | None,
+        vectors: int,
+        columns: Columns | None,
+        width: list[int],
+        masks: dict[str, Residues],
+    ) -> Residues | None:
+        """Last step: open the sums that others asked for, and put together the own ones."""
         layout = Layout(self.plan.people, vectors)
-        asking = {party: c for party, c in zip(self.parties, width, strict=True) if c and party != self.me}
         if held is not None:
-            items = self.encrypted(layout.of_vectors(held)) if asking else []
-            for party in asking:
-                send(self.task, party, f"{topic}/vectors", Ciphertexts(items))
-        masks = {}
-        if columns is not None:
-            masks = {holder: self._multiply(topic, holder, columns) for holder in holders if holder != self.me}
-        if held is not None:
-            for party, count in asking.items():
-                self._answer(topic, party, layout, count)
+            for party, asked in self._asking(width).items():
+                self._answer(topic, party, layout, asked)
         if columns is None:
             return None
         count = columns.values.shape[1]
@@ -162,6 +182,10 @@ class Exchange:
             require_residues(holder, f"{topic}/sums", sums, mask.shape, MODULUS)
             total += layout.unfolded((sums - mask) % MODULUS, count)
         return total % MODULUS
+
+    def _asking(self, width: list[int]) -> dict[str, int]:
+        """Other party to the number of columns that it wants products of."""
+        return {party: c for party, c in zip(self.parties, width, strict=True) if c and party != self.me}
 
     def _multiply(self, topic: str, holder: str, columns: Columns) -> Residues:
         """Send the masked products with a holder's vectors; the masks' sums, shape (groups, width)."""
@@ -184,25 +208,20 @@ class Exchange:
         send(self.task, party, f"{topic}/sums", Sums(layout.summed(slots)))
 
     def combined(
-        self, holder: str, operands: Operands, factors: list[Factor], features: int
-    ) -> tuple[list[bytes], Residues]:
-        """Person by person the sum over features of the holder's features times own factors, and its masks.
+        self, holder: str, operands: Operands, factors: list[Factor], masks: lattice.Slots
+    ) -> list[bytes]:
+        """Person by person the sum over features of the holder's features times own factors, for it to decrypt.
 
         Args:
             holder: whose features.
             operands: plaintexts of the first feature, then of the second, and so on.
             factors: likewise.
-            features: how many.
-
-        Returns:
-            results for the holder to decrypt, and the masks on them, shape (plaintexts, 8192).
+            masks: shape (plaintexts of a feature, 8192).
         """
-        each = len(factors) // features
-        masks = lattice.masks(MODULUS, each)
+        each = len(masks)
         results = []
         for block, mask in enumerate(masks):
             places = range(block, len(factors), each)
-            results.append(
-                self.publics[holder].sum_of_products(operands, places, [factors[place] for place in places], mask)
-            )
-        return results, masks
+            chosen = [factors[place] for place in places]
+            results.append(self.publics[holder].sum_of_products(operands, places, chosen, mask))
+        return results

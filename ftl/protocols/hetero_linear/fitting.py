@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from ftl.channel import decode
 from ftl.errors import ProtocolError
 from ftl.protocols.hetero_linear.exchange import Columns, Exchange
-from ftl.protocols.hetero_linear.fixed import Floats, Layout, Residues, real, rounded
+from ftl.protocols.hetero_linear.fixed import Floats, Layout, Residues, orthonormal, real, rounded
 from ftl.protocols.hetero_linear.information import Weights, covariance
 from ftl.protocols.hetero_linear.messages import Free
 from ftl.protocols.hetero_linear.newton import Block, Memory
@@ -62,7 +62,8 @@ class Fit:
 
     def __post_init__(self) -> None:
         plan = self.exchange.plan
-        fixed = rounded(self.matrix, plan.value_bits, self.random(LAST + 1))
+        self._basis = orthonormal(self.matrix)
+        fixed = rounded(self.matrix @ self._basis, plan.value_bits, self.random(LAST + 1))
         self._columns = Columns(fixed, Layout(plan.people, 1))
 
     def random(self, number: int) -> np.random.Generator:
@@ -75,15 +76,24 @@ class Fit:
         """This party's part of the margins, shape (n,)."""
         return np.asarray(self.matrix @ self.block.coefficients)
 
-    def gradient(self, topic: str, held: Residues | None, holders: list[str]) -> Floats:
+    def offer(self, topic: str, held: Residues) -> None:
+        """As a holder, send the shares of residuals that :meth:`collect` will need."""
+        self.exchange.offer(topic, held[:, None], list(self.exchange.columns.values()))
+
+    def multiply(self, topic: str, holders: list[str]) -> dict[str, Residues]:
+        """Multiply the holders' residuals with the own columns."""
+        return self.exchange.multiply(topic, holders, self._columns)
+
+    def collect(self, topic: str, held: Residues | None, masks: dict[str, Residues]) -> Floats:
         """Gradient of the mean loss in the own coefficients, shape (p,), from shared residuals."""
         plan = self.exchange.plan
         shares = None if held is None else held[:, None]
         widths = list(self.exchange.columns.values())
-        sums = self.exchange.inner(topic, shares, holders, 1, self._columns, widths)
+        sums = self.exchange.collect(topic, shares, 1, self._columns, widths, masks)
         if sums is None:
             raise ProtocolError(f"{self.exchange.me!r} has no columns in the regression.")
-        return real(sums[:, 0], plan.residual_bits + plan.value_bits) / plan.people
+        mean = real(sums[:, 0], plan.residual_bits + plan.value_bits) / plan.people
+        return np.asarray(np.linalg.solve(self._basis.T, mean))
 
     def covariance(self, weights: Weights, said: dict[str, Free]) -> Floats | None:
         """Of the coefficients that move; see :func:`~ftl.protocols.hetero_linear.information.covariance`."""

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from ftl.crypto import lattice
 from ftl.errors import ProtocolError
 from ftl.protocols.hetero_linear.exchange import Columns, Exchange
-from ftl.protocols.hetero_linear.fixed import Floats, Layout, Residues, multiplied, real, rounded
+from ftl.protocols.hetero_linear.fixed import Floats, Layout, Residues, multiplied, orthonormal, real, rounded
 from ftl.protocols.hetero_linear.messages import MODULUS, Ciphertexts, Free, Matrix, receive, require_shape, send
 
 TOPIC = "information"
@@ -81,8 +81,9 @@ def covariance(
     Returns:
         None where columns of different parties determine each other.
     """
-    root = _root(exchange, columns, penalty, weights, free, random)
-    back = np.linalg.inv(root).T @ _rotation(columns.shape[1])  # L^-T O
+    basis = orthonormal(columns)
+    root = _root(exchange, columns @ basis, basis.T @ np.diag(penalty) @ basis, weights, free, random)
+    back = basis @ np.linalg.inv(root).T @ _rotation(columns.shape[1])  # L^-T O
     turned = columns @ back
     moments = _moments(exchange, turned, weights, free, random)
     if np.linalg.eigvalsh(moments)[0] < LEAST_LEFT:
@@ -112,7 +113,7 @@ def _root(
     matrix = np.zeros((width, width))
     if sums is not None:
         matrix[left, right] = matrix[right, left] = real(sums[:, 0], weights.bits + bits) / plan.people
-    values, vectors = np.linalg.eigh(matrix + np.diag(penalty))
+    values, vectors = np.linalg.eigh(matrix + penalty)
     floor = LEAST_LEFT**2 * max(float(values.max(initial=0.0)), 1e-300)  # rounding may take a small one below 0
     return np.asarray(vectors * np.sqrt(np.maximum(values, floor)))
 
@@ -184,8 +185,8 @@ def _weighted(
         items = receive(task, holder, f"{topic}/weights", Ciphertexts).items
         operands = exchange.operands(holder, items, blocks)
         factors = [exchange.publics[holder].factor(slots) for slots in lattice.blocks(fixed)]
-        results, masks = exchange.combined(holder, operands, factors, 1)
-        send(task, holder, f"{topic}/weighted", Ciphertexts(results))
+        masks = lattice.masks(MODULUS, blocks)
+        send(task, holder, f"{topic}/weighted", Ciphertexts(exchange.combined(holder, operands, factors, masks)))
         total = (total + MODULUS - lattice.rows(masks, people, width)) % MODULUS
     return total
 

@@ -1,5 +1,7 @@
 """A passive party's program: its columns, its coefficients, and its side of the exchanges."""
 
+from functools import partial
+
 import msgspec
 import numpy as np
 
@@ -118,9 +120,12 @@ def _rounds(fit: Fit) -> None:
         fit.block.restore(found[1].memory)
     while not done:
         topic = f"round/{number}"
-        held = passive_shares(exchange, topic, fit.margin, fit.random(number)) if number else None
-        holders = exchange.parties[:2] if number else exchange.parties[:1]
-        products = fit.block.take(fit.gradient(topic, held, holders))
+        held = None
+        if number:  # before, the active party alone knows everybody's residual
+            early = partial(fit.offer, topic)
+            held = passive_shares(exchange, topic, fit.margin, fit.random(number), early=early)
+        masks = fit.multiply(topic, exchange.parties[: 2 if number else 1])
+        products = fit.block.take(fit.collect(topic, held, masks))
         ahead = np.abs(fit.margin) + np.abs(fit.matrix @ fit.block.newton_step)
         send(task, task.active, f"{topic}/report", Report(products, steps_of(ahead)))
         step = receive(task, task.active, f"{topic}/step", Step)

@@ -11,13 +11,15 @@ the modulus.
 
 import math
 import secrets
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ftl.crypto import lattice
-from ftl.crypto.lattice import Factor
+from ftl.crypto.lattice import Factor, Operands
 from ftl.crypto.shares import random_below
 from ftl.errors import ProtocolError
 from ftl.protocols.hetero_linear import series
@@ -39,9 +41,13 @@ TURN = 1 << 32
 FARTHEST = 8.0
 """Log-odds at which a party's own part of the margins is cut off for training: σ(-8) is 0.0003."""
 REACH_STEP = 0.5
+FEATURES_AT_ONCE = 3
+"""Features in one message: the second converts them while the active party encrypts the next."""
 _LEAST_REACH = 1.0
 _FINEST, _COARSEST = 1e-4, 2e-3
 """Error of the series, in probability; coarse as long as coefficients still move much."""
+ERROR_OF_WEIGHTS = 1e-5
+"""Error of the series of whose slope the information matrix is made: far out, weights are small and columns large."""
 
 
 @dataclass(frozen=True)
@@ -57,55 +63,118 @@ class Known:
     weight: Floats
 
 
+@dataclass(frozen=True)
+class Pending:
+    """Shares of the active party that wait for the second.
+
+    Attributes:
+        own: int64, shape (n,): what it has of them already.
+        awaited: whether the rest is on its way.
+    """
+
+    own: Residues
+    awaited: bool
+
+
 def steps_of(margin: Floats) -> int:
     """How far a party's part reaches, in steps of half a log-odds, rounded up."""
     return math.ceil(min(float(np.abs(margin).max(initial=0.0)), FARTHEST) / REACH_STEP)
 
 
-def frequencies(exchange: Exchange, topic: str, reach: float, moved: float) -> Series:
+def error_for(moved: float) -> float:
+    """Error of the series in a round, when a coefficient moved by `moved` in the one before."""
+    return min(max(moved / 25, _FINEST), _COARSEST)
+
+
+def frequencies(exchange: Exchange, topic: str, reach: float, error: float) -> Series:
     """Active party: choose the series for the reach and tell everybody.
 
     Args:
         exchange: of the run.
         topic: of the round.
-        reach: of all parties' parts together.
-        moved: largest change of a coefficient in the last round; the series need not be much finer.
+        reach: of all parties' parts together, in log-odds.
+        error: that it may have, in probability.
     """
-    chosen = series.choose(max(reach, _LEAST_REACH), min(max(moved / 50, _FINEST), _COARSEST))
-    message = Frequencies(chosen.period, len(chosen.coefficients), max(reach, _LEAST_REACH))
+    reach = max(reach, _LEAST_REACH)
+    chosen = series.choose(reach, error)
     for party in exchange.others:
-        send(exchange.task, party, f"{topic}/frequencies", message)
+        send(exchange.task, party, f"{topic}/frequencies", Frequencies(chosen.period, len(chosen.coefficients), reach))
     return chosen
 
 
-def active_residuals(
+def begin_residuals(
     exchange: Exchange, topic: str, margin: Floats, known: Known, chosen: Series | None, random: np.random.Generator
-) -> Residues:
-    """The active party's shares of weight · (answer - label), shape (n,); `chosen` is None for `hetero_linear`."""
+) -> Pending:
+    """Active party: shares of weight · (answer - label), to be finished; `chosen` is None for `hetero_linear`."""
     plan = exchange.plan
     if chosen is not None:
         own = rounded(known.weight * (0.5 - known.label), plan.residual_bits, random)
-        return (_active_sines(exchange, topic, margin, known.weight, chosen, random) + own) % MODULUS
+        return begin_sines(exchange, topic, margin, known.weight, chosen, random, own)
     own = rounded(known.weight * (margin - known.label), plan.residual_bits, random)
     further = _further_shares(exchange, topic, MODULUS)
     if not plan.weighted:
-        return (own + further) % MODULUS
+        return Pending((own + further) % MODULUS, awaited=False)
     weight = rounded(known.weight, plan.feature_bits, random)
-    products = _encrypt_features(exchange, topic, weight[:, None])
-    return (own + multiplied(weight, further) + products) % MODULUS
+    _send_features(exchange, topic, weight[:, None])
+    return Pending((own + multiplied(weight, further)) % MODULUS, awaited=True)
 
 
-def active_weights(
-    exchange: Exchange, topic: str, margin: Floats, weight: Floats, chosen: Series, random: np.random.Generator
-) -> Residues:
-    """The active party's shares of weight · p (1 - p), shape (n,)."""
-    return _active_sines(exchange, topic, margin, weight, chosen, random)
+def begin_sines(
+    exchange: Exchange,
+    topic: str,
+    margin: Floats,
+    weight: Floats,
+    chosen: Series,
+    random: np.random.Generator,
+    own: Residues | None = None,
+) -> Pending:
+    """Active party: shares of weight · (what the second makes of the series), to be finished.
+
+    Args:
+        exchange: of the run.
+        topic: prefix of the messages.
+        margin: own part, shape (n,).
+        weight: shape (n,).
+        chosen: the series.
+        random: of rounding.
+        own: added to its shares, shape (n,).
+    """
+    turns = np.floor(np.clip(margin, -FARTHEST, FARTHEST) / chosen.period * TURN).astype(np.int64)
+    phase = (turns + _further_shares(exchange, topic, TURN)) % TURN / TURN
+    features = weight[:, None] * series.encrypted_part(phase, len(chosen.coefficients))
+    _send_features(exchange, topic, rounded(features, exchange.plan.feature_bits, random))
+    return Pending(np.zeros(len(margin), dtype=np.int64) if own is None else own, awaited=True)
+
+
+def finish(exchange: Exchange, topic: str, pending: Pending) -> Residues:
+    """Active party: its shares, shape (n,), once the second has answered."""
+    if not pending.awaited:
+        return pending.own
+    people = len(pending.own)
+    items = receive(exchange.task, exchange.second, f"{topic}/residuals", Ciphertexts).items
+    opened = exchange.decrypted(exchange.second, items, lattice.block_count(people, 1))
+    return np.asarray((lattice.rows(opened, people, 1)[:, 0] + pending.own) % MODULUS)
 
 
 def passive_shares(
-    exchange: Exchange, topic: str, margin: Floats, random: np.random.Generator, *, slope: bool = False
+    exchange: Exchange,
+    topic: str,
+    margin: Floats,
+    random: np.random.Generator,
+    *,
+    slope: bool = False,
+    early: Callable[[Residues], None] = lambda _held: None,
 ) -> Residues | None:
-    """A passive party's side of :func:`active_residuals` and (`slope`) of :func:`active_weights`; the second's shares."""
+    """A passive party's side; the second's shares, shape (n,).
+
+    Args:
+        exchange: of the run.
+        topic: prefix of the messages.
+        margin: own part, shape (n,).
+        random: of rounding.
+        slope: p (1 - p) is wanted, not p.
+        early: is given the second's shares as soon as they are drawn, before the active party's features are here.
+    """
     plan, second = exchange.plan, exchange.me == exchange.second
     if plan.link == "logit":
         chosen = _told(exchange, topic)
@@ -114,52 +183,53 @@ def passive_shares(
             return _give(exchange, topic, turns, TURN)
         phase = (turns + _further_shares(exchange, topic, TURN)) % TURN / TURN
         part = series.slope_part(chosen, phase) if slope else series.value_part(chosen, phase)
-        return _multiply_features(
-            exchange, topic, rounded(part, slope_bits(exchange) if slope else plan.factor_bits, random)
-        )
+        bits = slope_bits(exchange) if slope else plan.factor_bits
+        return _multiply_features(exchange, topic, rounded(part, bits, random), early)
     fraction = plan.factor_bits if plan.weighted else plan.residual_bits
     own = rounded(margin, fraction, random)
     if not second:
         return _give(exchange, topic, own, MODULUS)
-    both = (own + _further_shares(exchange, topic, MODULUS)) % MODULUS
-    return _multiply_features(exchange, topic, both[:, None]) if plan.weighted else both
+    both = np.asarray((own + _further_shares(exchange, topic, MODULUS)) % MODULUS)
+    if plan.weighted:
+        return _multiply_features(exchange, topic, both[:, None], early)
+    early(both)
+    return both
 
 
 def slope_bits(exchange: Exchange) -> int:
     """Bits after the point of what the second party multiplies with for the information matrix."""
-    return exchange.plan.factor_bits - 3
+    return exchange.plan.factor_bits - 5
 
 
-def _active_sines(
-    exchange: Exchange, topic: str, margin: Floats, weight: Floats, chosen: Series, random: np.random.Generator
+def _send_features(exchange: Exchange, topic: str, features: Residues) -> None:
+    """Send features, shape (n, f), encrypted; few at a time, so that the second can begin."""
+    for start in range(0, features.shape[1], FEATURES_AT_ONCE):
+        columns = features[:, start : start + FEATURES_AT_ONCE].T
+        slots = np.concatenate([lattice.blocks(column[:, None]) for column in columns])
+        send(exchange.task, exchange.second, f"{topic}/features", Ciphertexts(exchange.encrypted(slots)))
+
+
+def _multiply_features(
+    exchange: Exchange, topic: str, own: Residues, early: Callable[[Residues], None]
 ) -> Residues:
-    turns = np.floor(np.clip(margin, -FARTHEST, FARTHEST) / chosen.period * TURN).astype(np.int64)
-    phase = (turns + _further_shares(exchange, topic, TURN)) % TURN / TURN
-    features = weight[:, None] * series.encrypted_part(phase, len(chosen.coefficients))
-    return _encrypt_features(exchange, topic, rounded(features, exchange.plan.feature_bits, random))
-
-
-def _encrypt_features(exchange: Exchange, topic: str, features: Residues) -> Residues:
-    """Send features, shape (n, f), encrypted; the shares of their products with the second's, shape (n,)."""
-    slots = np.concatenate([lattice.blocks(column[:, None]) for column in features.T])
-    send(exchange.task, exchange.second, f"{topic}/features", Ciphertexts(exchange.encrypted(slots)))
-    items = receive(exchange.task, exchange.second, f"{topic}/residuals", Ciphertexts).items
-    opened = exchange.decrypted(exchange.second, items, lattice.block_count(len(features), 1))
-    return lattice.rows(opened, len(features), 1)[:, 0]
-
-
-def _multiply_features(exchange: Exchange, topic: str, own: Residues) -> Residues:
     """Multiply the active party's features with own factors, shape (n, f); the negative of the masks, shape (n,)."""
     people, features = own.shape
     active, public = exchange.task.active, exchange.publics[exchange.task.active]
+    each = lattice.block_count(people, 1)
+    masks = lattice.masks(MODULUS, each)
+    held = np.asarray((MODULUS - lattice.rows(masks, people, 1)[:, 0]) % MODULUS)
+    early(held)
     factors: list[Factor] = []
     for column in own.T:
         factors += [public.factor(slots) for slots in lattice.blocks(column[:, None])]
-    items = receive(exchange.task, active, f"{topic}/features", Ciphertexts).items
-    operands = exchange.operands(active, items, len(factors))
-    results, masks = exchange.combined(active, operands, factors, features)
-    send(exchange.task, active, f"{topic}/residuals", Ciphertexts(results))
-    return (MODULUS - lattice.rows(masks, people, 1)[:, 0]) % MODULUS
+    values: list[Any] = []
+    for start in range(0, features, FEATURES_AT_ONCE):
+        items = receive(exchange.task, active, f"{topic}/features", Ciphertexts).items
+        count = each * min(FEATURES_AT_ONCE, features - start)
+        values += exchange.operands(active, items, count).values
+    results = exchange.combined(active, Operands(values), factors, masks)
+    send(exchange.task, exchange.task.active, f"{topic}/residuals", Ciphertexts(results))
+    return held
 
 
 def _told(exchange: Exchange, topic: str) -> Series:
@@ -174,7 +244,7 @@ def _told(exchange: Exchange, topic: str) -> Series:
 
 
 def _give(exchange: Exchange, topic: str, values: Residues, modulus: int) -> None:
-    """A further party: one uniform share for the active party, the other for the second."""
+    """A further party: one uniform share for the active party, the other for the second; it keeps none."""
     if modulus == MODULUS:
         share: NDArray[np.int64] = random_below(MODULUS, values.shape)
     else:

@@ -2,6 +2,7 @@
 
 import msgspec
 import numpy as np
+from msgspec import structs
 from numpy.typing import NDArray
 
 from ftl.crypto import AdditiveScheme
@@ -30,10 +31,10 @@ def run_active(task: Task, settings: Settings, scheme: AdditiveScheme) -> Outcom
     result = train(task, settings, scheme, state)
     for party in task.channel.peers:
         send(task, party, "kept", result.kept.get(party, Kept()))
-    frame, combiner = task.frame, result.combiner
-    record = ActiveRecord(
-        frame.columns, state.ensemble, len(combiner.trees), result.splits, attainable(frame), result.factor
-    )
+    frame, combiner, overlap = task.frame, result.combiner, result.overlap
+    record = ActiveRecord(frame.columns, state.ensemble, len(combiner.trees), result.splits, attainable(frame))
+    if overlap is not None:
+        record = structs.replace(record, factor=overlap.factor, overlap=overlap.trees)
     part = msgspec.json.encode(record)
     own = load(part, {}).sub_scores(frame.values[task.test])
     scores = {frame.party: own, **_of_partners(task, settings, result)}

@@ -150,4 +150,4 @@ def fit_scale(
         gradient = float(np.dot(added, weight * slope[:, 0])) / noise + (factor - 1) / SPREAD[1] ** 2
         hessian = float(np.dot(added * added, weight * bend[:, 0])) / noise + 1 / SPREAD[1] ** 2
         factor -= gradient / hessian
-    return max(factor, 0.0)
+    return float(max(factor, 0.0))

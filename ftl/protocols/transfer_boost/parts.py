@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from ftl.errors import RegistryError
 from ftl.features import Frame
 from ftl.protocols.recipe import Part, SubScores
+from ftl.protocols.transfer_boost.overlap import SHARE
 from ftl.protocols.trees import Ensemble, Reach, Split
 
 LEVELS = (0.01, 0.05, 0.2, 0.35, 0.5, 0.65, 0.8, 0.95, 0.99)
@@ -28,7 +29,9 @@ class ActiveRecord(msgspec.Struct, frozen=True, tag="transfer_boost/active"):
         trees: number of federated trees.
         splits: its splits in them; column p stands for the base model's log-odds.
         attainable: per level of :data:`LEVELS` a value of each column (None: missing), for reasons.
-        factor: of the base's margin in the joint one.
+        factor: of the base's margin in its share of the joint one.
+        overlap: trees of the p columns and the base's log-odds, of which a share is taken off again; see
+            :mod:`ftl.protocols.transfer_boost.overlap`. Reasons leave them out.
     """
 
     columns: tuple[str, ...]
@@ -37,6 +40,7 @@ class ActiveRecord(msgspec.Struct, frozen=True, tag="transfer_boost/active"):
     splits: tuple[Split, ...]
     attainable: tuple[tuple[float | None, ...], ...]
     factor: float = 1.0
+    overlap: Ensemble | None = None
 
 
 class PassiveRecord(msgspec.Struct, frozen=True, tag="transfer_boost/passive"):
@@ -106,6 +110,7 @@ class ActivePart:
         self.columns = record.columns
         self._behind = behind
         self._factor = record.factor
+        self._overlap = record.overlap.compile(len(record.columns) + 1) if record.overlap else None
         self._base = record.base.compile(len(record.columns))
         self._reach = Reach(record.splits, len(record.columns) + 1, record.trees)
         attainable = np.array(record.attainable, dtype=np.float64)
@@ -117,7 +122,10 @@ class ActivePart:
         base = self._base.log_odds(values)
         full = np.column_stack([values, base])
         known = np.ones(len(values), dtype=bool)
-        leaves, share = self._reach.leaves(full), self._factor * base[:, None]
+        leaves, share = self._reach.leaves(full), self._factor * base
+        if self._overlap:
+            share = share - SHARE * self._overlap.log_odds(full)
+        share = share[:, None]
         if not reasons:
             return SubScores(known, base, leaves, share=share)
         attained = {code: varied.log_odds(values, base) for code, varied in self._varied.items()}

@@ -71,6 +71,7 @@ class Grown(msgspec.Struct):
         splits: the active party's own.
         held_out: float64, shape (shared,), after each round: what the trees add to the margins of people whom they
             have not seen; the first entry is before any tree.
+        seen: float64, shape (shared,), likewise what the trees add by all ensembles, as the model will.
     """
 
     leaves: list[list[float]] = []
@@ -78,6 +79,7 @@ class Grown(msgspec.Struct):
     left: list[bytes] = []
     splits: list[Split] = []
     held_out: list[NDArray[np.float64]] = []
+    seen: list[NDArray[np.float64]] = []
 
 
 def no_columns(shared: int) -> Candidates:
@@ -135,7 +137,7 @@ def grow(
         task, plan, stage.own, partners, cipher, stage.rules, target.loss, sampling, stage.learning_rate,
         target.label, target.weight, margins,
     )  # fmt: skip
-    grown = Grown(held_out=[np.zeros(plan.people)])
+    grown = Grown(held_out=[np.zeros(plan.people)], seen=[np.zeros(plan.people)])
     if curve is not None:
         curve.add(target.start)
     number = 0
@@ -144,9 +146,10 @@ def grow(
         growth.round(number, stage.training)
         number += 1
         grown.left += _left(growth, before)
-        seen = held_out(stage.training, growth.margins)
-        grown.held_out.append(seen - target.start)
-        after({} if curve is None else curve.add(seen))
+        unseen = held_out(stage.training, growth.margins)
+        grown.held_out.append(unseen - target.start)
+        grown.seen.append(growth.margins[:, :, 0].mean(axis=0) - target.start)
+        after({} if curve is None else curve.add(unseen))
     growth.finish(number)
     grown.leaves, grown.owners, grown.splits = growth.leaves, growth.owners, growth.splits
     return grown

@@ -58,6 +58,11 @@ class State(msgspec.Struct):
         """Keep it: as number 1 after the base, one more after every stage."""
         task.checkpoints.save(1 + len(self.stages), encode(self))
 
+    def finished(self, task: Task, stage: Grown) -> None:
+        """Note what a stage left, and keep it."""
+        self.stages.append(stage)
+        self.save(task)
+
 
 def begin(task: Task) -> State:
     """The state of a run that was broken off, or a new one; see :func:`fit_start`.

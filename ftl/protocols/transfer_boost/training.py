@@ -11,8 +11,9 @@ from ftl.crypto import AdditiveScheme, SecretCipher
 from ftl.features import BinEdges
 from ftl.protocols.boosting import Candidates, Plan, Rules, SquaredError, Working, packing_for, send
 from ftl.protocols.recipe import Alone, Combiner, Step, Task
-from ftl.protocols.transfer_boost.blend import Blend, Opinion, fit_blend, fit_scale
+from ftl.protocols.transfer_boost.blend import Opinion, fit_blend, fit_scale
 from ftl.protocols.transfer_boost.messages import Kept
+from ftl.protocols.transfer_boost.overlap import Overlap, fit_overlap
 from ftl.protocols.transfer_boost.settings import Settings
 from ftl.protocols.transfer_boost.stages import (
     Grown,
@@ -44,7 +45,7 @@ class Result:
 
     Attributes:
         combiner: for the registry.
-        factor: of the base's margin in the joint one.
+        overlap: the active party's share of the joint margin; None where it stands alone.
         splits: the active party's own.
         kept: passive party to the trees that stay with it; only parties that offered a split.
         record: how it was arrived at.
@@ -52,7 +53,7 @@ class Result:
     """
 
     combiner: Combiner
-    factor: float = 1.0
+    overlap: Overlap | None = None
     splits: tuple[Split, ...] = ()
     kept: dict[str, Kept] = field(default_factory=dict)
     record: dict[str, Any] = field(default_factory=dict)
@@ -73,16 +74,14 @@ def train(task: Task, settings: Settings, scheme: AdditiveScheme, state: State) 
     opinion = Opinion.of(task, people, state.honest)
     if not state.stages:
         learned = run.opinion_trees(opinion)
+        if not run.partners:
+            skip(task, task.channel.peers)
+            return _fallen_back(task, people, "no other party has a column that splits the shared people")
         state.partners = run.partners
-    if not run.partners:
-        skip(task, task.channel.peers)
-        return _fallen_back(task, people, "no other party has a column that splits the shared people")
-    if not state.stages:
-        state.stages.append(learned)
-        state.save(task)
+        state.finished(task, learned)
+    run.done = sum(len(stage.held_out) - 1 for stage in state.stages)
     if len(state.stages) == 1:
-        state.stages.append(run.label_trees())
-        state.save(task)
+        state.finished(task, run.label_trees())
     joint = _blend(run, opinion, *state.stages)
     return _with_alone(run, joint) if settings.partner_only else _without_alone(run, joint)
 
@@ -221,22 +220,31 @@ def _blend(run: _Run, opinion: Opinion, learned: Grown, labels: Grown) -> _Joint
         "opinion_weight": blend.opinion,
         "label_weight": blend.label,
     }
-    return _Joint(_joint_result(run, blend, first, second, labels.splits, record), margin)
+    added = blend.opinion * learned.seen[-1] + blend.label * labels.seen[rounds]
+    overlap = fit_overlap(run.task, people, blend, added)
+    constant = blend.intercept + overlap.offset
+    return _Joint(_joint_result(run, constant, overlap, (first, second), labels.splits, record), margin)
 
 
 def _joint_result(
-    run: _Run, blend: Blend, first: Model, second: Model, splits: list[Split], record: dict[str, Any]
+    run: _Run,
+    constant: float,
+    overlap: Overlap,
+    models: tuple[Model, Model],
+    splits: list[Split],
+    record: dict[str, Any],
 ) -> Result:
+    first, second = models
     me, used = run.task.frame.party, first.owners | second.owners
     combiner = Combiner(
         first.leaves + second.leaves,
-        offset=blend.intercept + first.constant + second.constant,
+        offset=constant + first.constant + second.constant,
         parties=[me, *(party for party in run.partners if party in used)],
         link=run.people.loss.link,
     )
     own = tuple(renumbered(splits, second.numbers, len(first.numbers)))
     kept = {party: Kept(first.numbers, second.numbers) for party in run.partners}
-    return Result(combiner, blend.base, own, kept, record)
+    return Result(combiner, overlap, own, kept, record)
 
 
 def _with_alone(run: _Run, joint: _Joint) -> Result:
