@@ -1,8 +1,8 @@
 """SecretFlow's encrypted boosting beside ours: ``python -m benchmarks.peers --secretflow PYTHON --json``.
 
 PYTHON is the interpreter of an environment of its own, made once by ``python3.10 -m venv ENV`` and
-``ENV/bin/pip install --pre secretflow==1.14.0b0``. The rows are those of `benchmarks.protocols.secure_boost`: 24,000 people
-to train, 6,000 to test, bank 13 columns, partner 10; depth 3, 32 bins. Without PYTHON, or where it cannot import
+``ENV/bin/pip install --pre secretflow==1.14.0b0``. The rows are those of `benchmarks.protocols.secure_boost`: 24,000
+people to train, 6,000 to test, bank 13 columns, partner 10; depth 3, 32 bins. Without PYTHON, or where it cannot import
 SecretFlow, the object says so under ``missing``.
 """
 

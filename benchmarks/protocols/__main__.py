@@ -1,8 +1,8 @@
 """Every speed of the protocols as one JSON object: ``python -m benchmarks.protocols --json``.
 
 Each protocol is measured by a module of this folder, in a process of its own, one after the other on a machine that
-should do nothing else; ``--only NAME`` for some of them, ``--small`` to see in minutes that all of them work (its figures
-mean nothing). A figure that could not be measured is absent, and ``failed`` says why.
+should do nothing else; ``--only NAME`` for some of them, ``--small`` to see in minutes that all of them work (its
+figures mean nothing). A figure that could not be measured is absent, and ``failed`` says why.
 
 ``--secretflow PYTHON`` adds SecretFlow's boosting on the same rows in the same run; see `benchmarks/peers`.
 """
@@ -13,6 +13,7 @@ import os
 import platform
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ import psutil
 TIMEOUT = 4 * 3600.0
 KEYS = (
     "secure_boost_seconds_per_tree",
+    "secure_boost_one_core_seconds_per_tree",
     "secure_boost_150k_seconds_per_tree",
     "bytes_per_tree",
     "messages_per_tree",
@@ -46,18 +48,28 @@ class Part:
 
     Attributes:
         module: its name.
-        small: its options for a short run; several of them where it must be called more than once.
+        small: options of its short runs.
+        full: options of its real runs.
+        renamed: figure to the name it is told under, where only these are told.
     """
 
     module: str
     small: tuple[tuple[str, ...], ...]
+    full: tuple[tuple[str, ...], ...] = ((),)
+    renamed: Mapping[str, str] | None = None
 
 
 PARTS = {
     "secure_boost": Part("secure_boost", (("--only", "taiwan", "--trees", "2"),)),
+    "one_core": Part(
+        "secure_boost",
+        (("--only", "taiwan", "--trees", "1", "--cores", "1"),),
+        (("--only", "taiwan", "--cores", "1"),),
+        {"secure_boost_seconds_per_tree": "secure_boost_one_core_seconds_per_tree"},
+    ),
     "transfer_boost": Part("transfer_boost", (("--only", "shared", "--small"), ("--only", "delay", "--small"))),
     "hetero_logistic": Part("hetero_logistic", (("--only", "taiwan"),)),
-    "neural_transfer": Part("neural_transfer", (("--iterations", "2"),)),
+    "neural_transfer": Part("neural_transfer", (("--iterations", "2"),), (("--growth",),)),
     "psi": Part("psi", (("--only", "million", "--people", "20000"),)),
     "nvflare": Part("nvflare", (("--small",),)),
 }
@@ -79,9 +91,11 @@ def measure(names: list[str], *, small: bool, secretflow: Path | None) -> Figure
     loads = {"before": os.getloadavg()[0]}
     for name in names:
         part = PARTS[name]
-        for options in part.small if small else ((),):
+        for options in part.small if small else part.full:
             command = [sys.executable, "-m", f"benchmarks.protocols.{part.module}", "--json", *options]
-            figures |= _asked(name, command, failed)
+            found = _asked(name, command, failed)
+            renamed = part.renamed or {key: key for key in found}
+            figures |= {renamed[key]: value for key, value in found.items() if key in renamed}
         loads[name] = os.getloadavg()[0]
     if secretflow is not None or "secure_boost" in names:
         environment = [] if secretflow is None else ["--secretflow", str(secretflow)]

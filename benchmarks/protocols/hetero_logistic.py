@@ -1,10 +1,10 @@
 """`hetero_logistic` on the Taiwan table: seconds, bytes and messages to the coefficients of the pooled regression.
 
-``python -m benchmarks.protocols.hetero_logistic --json``; one part: ``--only taiwan`` and so on. Each party is a process of
-its own, joined by pipes; ``--cores 1`` puts both on one core. 24,000 people to train, bank with limit, bills and
-payments (13 columns), partner with person and repayment status (10 columns). Seconds are those of the whole program up to
-the last step of the coefficients, the bank's own regression included; standard errors and holdout come after and are
-reported by themselves.
+``python -m benchmarks.protocols.hetero_logistic --json``; one part: ``--only taiwan`` and so on. Each party is a
+process of its own, joined by pipes; ``--cores 1`` puts both on one core. 24,000 people to train, bank with limit,
+bills and payments (13 columns), partner with person and repayment status (10 columns). Seconds are those of the whole
+program up to the last step of the coefficients, the bank's own regression included; standard errors and holdout come
+after and are reported by themselves.
 """
 
 import argparse

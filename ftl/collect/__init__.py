@@ -9,17 +9,22 @@ from ftl.collect.derive import Derivation
 from ftl.collect.lake import SYNC, Lake, duplicates
 from ftl.collect.lock import exclusive
 from ftl.collect.mapping import Mapping, number, records
+from ftl.collect.normalise import normalised, normalised_text
+from ftl.collect.query import query
 from ftl.collect.refused import Clock, Refusal, Refused, Stage, current, joined_key
 from ftl.collect.report import Mode, SyncProgress, SyncReport
 from ftl.collect.source import Position, Since, Snapshot, Source, nearest, open_source
+from ftl.collect.suggest import suggest
 from ftl.collect.survey import Fault, survey
 from ftl.collect.sync import collect, watermark
+from ftl.collect.trial import Failure, Trial, try_mapping
 
 __all__ = [
     "LAKE_TYPES",
     "SYNC",
     "Clock",
     "Derivation",
+    "Failure",
     "Fault",
     "Lake",
     "Mapping",
@@ -33,6 +38,7 @@ __all__ = [
     "Stage",
     "SyncProgress",
     "SyncReport",
+    "Trial",
     "cast",
     "collect",
     "current",
@@ -40,10 +46,15 @@ __all__ = [
     "exclusive",
     "joined_key",
     "nearest",
+    "normalised",
+    "normalised_text",
     "number",
     "open_source",
     "plain",
+    "query",
     "records",
+    "suggest",
     "survey",
+    "try_mapping",
     "watermark",
 ]

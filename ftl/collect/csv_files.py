@@ -137,7 +137,7 @@ class CsvFormat:
         line = reader.line_num + 1
         for row in reader:
             if len(row) not in {0, len(names)}:
-                return f", line {line}: expected {len(names)} fields ({', '.join(names)}), found {len(row)}"
+                return f", line {line}: expected {len(names)} fields, found {len(row)}"
             for name, cell in zip(names, row, strict=False):
                 if _UNDECODED.search(cell):
                     return f", line {line}, column {name!r}: expected {self._settings.encoding} text"

@@ -79,6 +79,16 @@ class Lake:
             wanted = schema if columns is None else pa.schema([schema.field(name) for name in columns])
             return table.to_pyarrow_dataset().to_table(columns=wanted.names, filter=condition).cast(wanted)
 
+    def dataset(self) -> ds.Dataset:
+        """The table at one version, to be scanned without holding it in memory.
+
+        Raises:
+            LakeError: there is no such table or version.
+        """
+        table = self._require()
+        with self._translated("read"):
+            return table.to_pyarrow_dataset()
+
     def replace(
         self, batches: Iterable[pa.RecordBatch | pa.Table], schema: pa.Schema, marks: Callable[[], Mapping[str, int]]
     ) -> int:

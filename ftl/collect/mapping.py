@@ -119,6 +119,10 @@ class Mapping:
         """Lake column to bool of shape (n,): cells that cannot be read, whatever the policy does about them."""
         return {name: column.read(batch.column(column.settings.source))[1] for name, column in self._columns.items()}
 
+    def expected(self, name: str) -> str:
+        """What a cell of a mapped column must be, for people."""
+        return self._columns[name].expected
+
     def _derivation_input(self) -> pa.Schema:
         return pa.schema([self.schema.field(name) for name in self._columns])
 

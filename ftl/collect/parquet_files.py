@@ -55,7 +55,7 @@ class ParquetFormat:
             broken = next((path for path in files if not _whole(path)), files[0])
             raise SourceError(
                 f"{self._label}: {broken.name} cannot be read as parquet: {type(exc).__name__}.",
-                cure="Write it anew: it is cut off, damaged or no Parquet file, or its columns differ from its siblings'.",
+                cure="It is cut off, damaged or no Parquet file, or its columns have other types than its siblings'.",
             ) from exc
 
 

@@ -99,7 +99,7 @@ class Column(Settings):
     factor: float = Field(1.0, gt=0, allow_inf_nan=False)
     """Turns the source's unit into the lake's, for example 1000 for thousands; of float64 columns."""
     clip: tuple[float | None, float | None] = (None, None)
-    """Lowest and highest value; what lies beyond becomes the bound. Of int64 and float64 columns, in the lake's unit."""
+    """Lowest and highest value, null for none; what lies beyond becomes the bound. Of int64 and float64 columns."""
     default: Scalar = None
     """Stands in for a missing value."""
     on_error: Literal["null", "quarantine", "stop"] = "quarantine"

@@ -4,8 +4,6 @@ It ties the parties' parts together by their hashes and says how to combine thei
 (thresholds, encoders) stay in their nodes; nothing here tells where a partner splits.
 """
 
-from typing import Literal
-
 import msgspec
 
 from ftl.consortium import Consortium, Folder

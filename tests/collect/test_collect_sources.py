@@ -145,8 +145,8 @@ def test_several_csv_files_of_another_dialect_and_encoding_are_one_table(tmp_pat
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"ID,X\nsecret-id,1,2\n", r"cannot be read as csv: .*Row #2: Expected 2 columns, got 3"),
-        (b"ID,X\n\xff\xfe,1\n", r"encoding: customers.csv is not utf-8 text|cannot be read as csv"),
+        (b"ID,X\nsecret-id,1,2\n", r"customers\.csv, line 2: expected 2 fields, found 3"),
+        (b"ID,X\n\xff\xfe,1\n", r"customers\.csv, line 2, column 'ID': expected utf-8 text"),
         (b"", "is empty"),
         (b"ID,ID\n1,2\n", "names a column twice"),
     ],

@@ -31,6 +31,10 @@ class Run:
     def table(self, party: str) -> Table:
         return msgspec.json.decode(self.outcomes[party].private[FILE], type=Table)
 
+    def column_of(self, party: str) -> np.ndarray:
+        """A party's coefficients."""
+        return np.array([row.coefficient for row in self.table(party).rows])
+
     def column(self, name: str) -> np.ndarray:
         """A column of all parties' tables, one after the other."""
         rows = [row for party in self.outcomes for row in self.table(party).rows]

@@ -1,10 +1,11 @@
 """`hetero_logistic` and `hetero_linear`: regression on columns of several organisations, without a trusted third party.
 
-The joint margin is the sum of every party's own part. Residuals of all people exist only as uniform shares of the active
-party and one passive party, made by encryption; every party gets the gradient of its own coefficients as sums over all
-people, and nothing else of anybody's rows. A quasi-Newton method whose vectors stay with their owners converges in
-some ten exchanges to the coefficients of the pooled regression; l1 and l2 penalties and signs of coefficients are kept.
-Standard errors follow from the joint information matrix, of which each party sees what its own errors need.
+The joint margin is the sum of every party's own part. Residuals of all people exist only as uniform shares of the
+active party and one passive party, made by encryption; every party gets the gradient of its own coefficients as sums
+over all people, and nothing else of anybody's rows. A quasi-Newton method whose vectors stay with their owners
+converges in some ten exchanges to the coefficients of the pooled regression; l1 and l2 penalties and signs of
+coefficients are kept. Standard errors follow from the joint information matrix, of which each party sees what its own
+errors need.
 
 Each party ends with its own coefficients, in its model part and, with standard errors and p-values, in a table for its
 own eyes.

@@ -1,7 +1,6 @@
 """The active party's program: its own model first, then the joint regression, then what its coefficients are worth."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import msgspec
 import numpy as np
@@ -30,6 +29,7 @@ from ftl.protocols.hetero_linear.messages import (
     send,
 )
 from ftl.protocols.hetero_linear.newton import Recursion, total
+from ftl.protocols.hetero_linear.pads import Pads
 from ftl.protocols.hetero_linear.parts import ActiveRecord, load, share_of
 from ftl.protocols.hetero_linear.passive import read_keys
 from ftl.protocols.hetero_linear.residuals import (
@@ -176,7 +176,7 @@ class _Shared:
         return np.asarray(self.known.weight * chance * (1 - chance))
 
     def spread(self, link: Link) -> float:
-        """Root mean square of the residuals at the start; their mean product with an orthonormal column is no larger."""
+        """Root mean square of the residuals at the start: no mean product with an orthonormal column is larger."""
         margin = self.matrix @ self.start
         answers = margin if link == "identity" else probability(margin)
         return float(np.sqrt(np.mean((self.known.weight * (answers - self.known.label)) ** 2)))
@@ -228,9 +228,9 @@ def _plan(task: Task, settings: Settings, link: Link, shared: _Shared) -> Plan:
 
 def _invite(task: Task, settings: Settings, link: Link, shared: "_Shared") -> Exchange | None:
     """Start everybody; None when no passive party has a column to offer."""
-    plan, key = _plan(task, settings, link, shared), LatticeKey(PRIME)
+    plan, key, pads = _plan(task, settings, link, shared), LatticeKey(PRIME), Pads()
     for party in task.channel.peers:
-        send(task, party, "start", Start(plan, key.public()))
+        send(task, party, "start", Start(plan, key.public(), pads.point))
     ready = {party: receive(task, party, "ready", Ready) for party in sorted(task.channel.peers)}
     most = plan.people // plan.people_per_column
     if shared.matrix.shape[1] > most:
@@ -244,8 +244,8 @@ def _invite(task: Task, settings: Settings, link: Link, shared: "_Shared") -> Ex
         send(task, party, "taking", Taking(columns))
     if not offering:
         return None
-    publics = read_keys({party: one.public for party, one in offering.items()})
-    return Exchange(task, plan, key, publics, columns)
+    publics = read_keys({party: (one.public, one.point) for party, one in offering.items()}, pads)
+    return Exchange(task, plan, key, publics, pads, columns)
 
 
 def _fit(task: Task, exchange: Exchange, shared: _Shared, link: Link, tolerance: float) -> _Joint:
@@ -327,7 +327,7 @@ def _information(joint: _Joint) -> tuple[Floats | None, float, int]:
 
 
 def _squares(fit: Fit, known: Known, random: np.random.Generator, along: float) -> float:
-    """Weighted sum of squared residuals: margins · residuals, which follow from the gradients, less label · residuals."""
+    """Weighted sum of squared residuals: margins · residuals, as the gradients give it, less label · residuals."""
     exchange, plan, topic = fit.exchange, fit.exchange.plan, f"{TOPIC}/residuals"
     held = finish(exchange, topic, begin_residuals(exchange, topic, fit.margin, known, None, random))
     label = Columns(rounded(known.label[:, None], plan.value_bits, random), Layout(plan.people, 1))

@@ -113,7 +113,7 @@ def _indicator(number: int, kind: Literal["missing", "category"], is_so: NDArray
 
 
 def _independent(terms: tuple[Term, ...], values: Floats) -> tuple[Term, ...]:
-    """Those that the terms before them do not determine: Cholesky's method on the correlations, skipping zero pivots."""
+    """Those that the terms before them do not determine: variance left after regression on them."""
     if not terms:
         return ()
     matrix = Design(terms).matrix(values)

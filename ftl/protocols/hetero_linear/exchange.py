@@ -1,8 +1,8 @@
 """Inner products of one party's columns with vectors that are shared among others, and products person by person.
 
-The holder of a vector encrypts it; the owner of columns multiplies, adds a uniform mask to every slot and sends the result
-back; the holder decrypts, adds up *all* people and returns the sums; the owner takes the masks' sums off. The holder
-sees uniform numbers, the owner sums over all people.
+The holder of a vector encrypts it; the owner of columns multiplies, adds a uniform mask to every slot and sends the
+result back; the holder decrypts, adds up *all* people and returns the sums; the owner takes the masks' sums off. The
+holder sees uniform numbers, the owner sums over all people.
 """
 
 from collections.abc import Iterator
@@ -15,6 +15,7 @@ from ftl.crypto.lattice import Factor, LatticeKey, LatticePublic, Operands
 from ftl.errors import CipherError, ProtocolError
 from ftl.protocols.hetero_linear.fixed import Layout, Residues, inner_products
 from ftl.protocols.hetero_linear.messages import MODULUS, Ciphertexts, Sums, receive, require_residues, send
+from ftl.protocols.hetero_linear.pads import Pads
 from ftl.protocols.hetero_linear.settings import Plan
 from ftl.protocols.recipe import Task
 
@@ -62,6 +63,7 @@ class Exchange:
         plan: of the run.
         key: its own.
         publics: other party to its public key.
+        pads: with all others.
         columns: party to the number of its columns, of all that take part: the active one, then the others by name.
     """
 
@@ -69,6 +71,7 @@ class Exchange:
     plan: Plan
     key: LatticeKey
     publics: dict[str, LatticePublic]
+    pads: Pads
     columns: dict[str, int]
 
     @property
@@ -207,9 +210,7 @@ class Exchange:
         slots = self.decrypted(party, items, layout.groups(count))
         send(self.task, party, f"{topic}/sums", Sums(layout.summed(slots)))
 
-    def combined(
-        self, holder: str, operands: Operands, factors: list[Factor], masks: lattice.Slots
-    ) -> list[bytes]:
+    def combined(self, holder: str, operands: Operands, factors: list[Factor], masks: lattice.Slots) -> list[bytes]:
         """Person by person the sum over features of the holder's features times own factors, for it to decrypt.
 
         Args:

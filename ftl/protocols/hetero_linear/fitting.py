@@ -121,7 +121,7 @@ def block_of(plan: Plan, metric: Floats, start: Floats, signs: NDArray[np.int64]
     return Block(start, metric, plan.l1 * penalised, plan.l2 * penalised, signs, plan.memory)
 
 
-def note_on(plan: Plan, covariance_known: bool) -> str:  # noqa: FBT001 - a fact, not a switch
+def note_on(plan: Plan, covariance_known: bool) -> str:
     """How far the p-values can be trusted."""
     if not plan.standard_errors:
         return "Standard errors were not asked for."

@@ -1,4 +1,4 @@
-"""Fixed-point numbers modulo a prime of 46 bits, how they lie in plaintexts, and how many bits there are to give away."""
+"""Fixed-point numbers modulo a prime of 46 bits, how they lie in plaintexts, and how many bits there are to spend."""
 
 import math
 

@@ -1,11 +1,11 @@
 """Standard errors from the information matrix of all parties' columns, which nobody sees in the columns' own terms.
 
-Every party learns its own block H_kk = X_k' W X_k, makes its columns orthonormal in it and turns them by a random rotation O_k
-that it keeps to itself. What is opened to all are the moments between these turned columns, Z_jk = O_j' L_j^-1 H_jk L_k^-T O_k:
-of what is common to two parties' columns they tell how strong it is (the canonical correlations), and each party how it lies
-in its *own* columns, which its standard errors need; not how it lies in the other's. With M the matrix of the Z_jk and
-1 on the diagonal, the covariance of party k's coefficients is L_k^-T O_k (M^-1)_kk O_k' L_k^-1, in which the others'
-rotations cancel.
+Every party learns its own block H_kk = X_k' W X_k, makes its columns orthonormal in it and turns them by a random
+rotation O_k that it keeps to itself. What is opened to all are the moments between these turned columns,
+Z_jk = O_j' L_j^-1 H_jk L_k^-T O_k: of what is common to two parties' columns they tell how strong it is (the canonical
+correlations), and each party how it lies in its *own* columns, which its standard errors need; not how it lies in the
+other's. With M the matrix of the Z_jk and 1 on the diagonal, the covariance of party k's coefficients is
+L_k^-T O_k (M^-1)_kk O_k' L_k^-1, in which the others' rotations cancel.
 
 The weights W are shared between the active party and the second. A passive party's weighted columns become shares first
 (product of encrypted weights with its own columns under uniform masks), then inner products with the others' columns.

@@ -1,4 +1,4 @@
-"""What the parties of `hetero_logistic` and `hetero_linear` say to each other; every message of a run is one of these."""
+"""What the parties of `hetero_logistic` and `hetero_linear` say to each other; every message is one of these."""
 
 from typing import Any, TypeVar
 
@@ -21,21 +21,23 @@ class Working(msgspec.Struct, frozen=True):
 
 
 class Start(msgspec.Struct, frozen=True):
-    """Active to passive: the plan and its public key; no plan when there will be no joint model."""
+    """Active to passive: the plan, and its public keys for ciphertexts and for pads; no plan when nothing is fitted."""
 
     plan: Plan | None
     public: bytes = b""
+    point: bytes = b""
 
 
 class Ready(msgspec.Struct, frozen=True):
-    """Passive to everybody: how many columns its part of the regression has, and its public key."""
+    """Passive to everybody: how many columns its part of the regression has, and its public keys."""
 
     columns: int
     public: bytes
+    point: bytes
 
 
 class Taking(msgspec.Struct, frozen=True):
-    """Active to passive: the passive parties that take part, with the number of columns of each, the active one's too."""
+    """Active to passive: the parties that take part, itself first, with the number of columns of each."""
 
     columns: dict[str, int]
 
@@ -53,7 +55,7 @@ class Sums(msgspec.Struct, frozen=True):
 
 
 class Shares(msgspec.Struct, frozen=True):
-    """A further party's margins to the active or the second: one of two uniform shares, int64, shape (people,)."""
+    """Further to second: its part of the margins less a pad shared with the active party, int64, shape (people,)."""
 
     values: NDArray[np.int64]
 

@@ -163,7 +163,7 @@ class Block:
     @property
     def free(self) -> NDArray[np.bool_]:
         """bool, shape (p,): coefficients that neither the penalty nor a sign holds at 0."""
-        return (self.coefficients != 0) | ((self.l1 == 0) & (self.signs == 0))
+        return np.asarray((self.coefficients != 0) | ((self.l1 == 0) & (self.signs == 0)))
 
     def _pseudo_gradient(self, gradient: Floats) -> Floats:
         """Slope of the objective towards where it falls; 0 where a coefficient at 0 stays."""

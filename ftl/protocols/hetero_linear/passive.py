@@ -15,6 +15,7 @@ from ftl.protocols.hetero_linear.fixed import Floats
 from ftl.protocols.hetero_linear.information import TOPIC, Weights, tell_free
 from ftl.protocols.hetero_linear.messages import Finish, Ready, Report, Scores, Start, Taking, Working, receive, send
 from ftl.protocols.hetero_linear.newton import Step
+from ftl.protocols.hetero_linear.pads import Pads
 from ftl.protocols.hetero_linear.parts import PassiveRecord, Share, share_of
 from ftl.protocols.hetero_linear.residuals import passive_shares, slope_bits, steps_of
 from ftl.protocols.hetero_linear.settings import Plan, Settings
@@ -50,7 +51,8 @@ def _checked(task: Task, plan: Plan, settings: Settings) -> Plan:
     active = task.active
     if plan.people != len(task.train) or plan.test != len(task.test):
         raise ProtocolError(
-            f"{active!r} plans for {plan.people} and {plan.test} people; {len(task.train)} and {len(task.test)} are shared."
+            f"{active!r} plans for {plan.people} people and {plan.test} of the holdout; {len(task.train)} and "
+            f"{len(task.test)} are shared."
         )
     if plan.people < settings.min_shared or plan.min_rows < 1 or plan.people_per_column < settings.people_per_column:
         raise ProtocolError(
@@ -66,13 +68,15 @@ def _checked(task: Task, plan: Plan, settings: Settings) -> Plan:
 
 def _join(task: Task, plan: Plan, start: Start, columns: int) -> Exchange | None:
     """Swap keys with everybody; None if this party does not take part."""
-    key = LatticeKey(PRIME)
-    mine = Ready(columns, key.public())
+    key, pads = LatticeKey(PRIME), Pads()
+    mine = Ready(columns, key.public(), pads.point)
     for party in task.channel.peers:
         send(task, party, "ready", mine)
-    publics = {task.active: start.public} | {
-        party: receive(task, party, "ready", Ready).public for party in task.channel.peers if party != task.active
-    }
+    keys = {task.active: (start.public, start.point)}
+    for party in task.channel.peers:
+        if party != task.active:
+            ready = receive(task, party, "ready", Ready)
+            keys[party] = ready.public, ready.point
     taking = receive(task, task.active, "taking", Taking).columns
     known = {*task.channel.peers, task.frame.party}
     if next(iter(taking), "") != task.active or not set(taking) <= known:
@@ -81,18 +85,19 @@ def _join(task: Task, plan: Plan, start: Start, columns: int) -> Exchange | None
         return None
     if taking[task.frame.party] != columns or max(taking.values()) * plan.people_per_column > plan.people:
         raise ProtocolError(f"{task.active!r} named a number of columns that cannot be.")
-    others = {party: publics[party] for party in taking if party != task.frame.party}
-    return Exchange(task, plan, key, read_keys(others), taking)
+    others = {party: keys[party] for party in taking if party != task.frame.party}
+    return Exchange(task, plan, key, read_keys(others, pads), pads, taking)
 
 
-def read_keys(publics: dict[str, bytes]) -> dict[str, LatticePublic]:
-    """Other parties' public keys.
+def read_keys(keys: dict[str, tuple[bytes, bytes]], pads: Pads) -> dict[str, LatticePublic]:
+    """Other parties' public keys for ciphertexts; those for pads are agreed on.
 
     Raises:
         ProtocolError: one is none; names the party.
     """
     found = {}
-    for party, public in publics.items():
+    for party, (public, point) in keys.items():
+        pads.agree(party, point)
         try:
             found[party] = LatticePublic(PRIME, public)
         except CipherError as exc:

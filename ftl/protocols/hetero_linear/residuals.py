@@ -2,25 +2,22 @@
 
 For `hetero_logistic` the active party encrypts sines and cosines of its part of the margins; the second multiplies them
 with its own, sums them to the series of :mod:`~ftl.protocols.hetero_linear.series` under uniform masks, and the active
-party decrypts: both then hold shares, person by person, that are uniform by themselves. For `hetero_linear` the parts add
-up as they are; with sample weights, which the active party alone knows, the second multiplies encrypted weights.
+party decrypts: both then hold shares, person by person, that are uniform by themselves. For `hetero_linear` the parts
+add up as they are; with sample weights, known to the active party alone, the second multiplies encrypted weights.
 
 Further parties give a uniform share of their part of the margins to each of the two: of the period of the series, or of
 the modulus.
 """
 
 import math
-import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ftl.crypto import lattice
 from ftl.crypto.lattice import Factor, Operands
-from ftl.crypto.shares import random_below
 from ftl.errors import ProtocolError
 from ftl.protocols.hetero_linear import series
 from ftl.protocols.hetero_linear.exchange import Exchange
@@ -180,7 +177,8 @@ def passive_shares(
         chosen = _told(exchange, topic)
         turns = np.floor(np.clip(margin, -FARTHEST, FARTHEST) / chosen.period * TURN).astype(np.int64) % TURN
         if not second:
-            return _give(exchange, topic, turns, TURN)
+            _give(exchange, topic, turns, TURN)
+            return None
         phase = (turns + _further_shares(exchange, topic, TURN)) % TURN / TURN
         part = series.slope_part(chosen, phase) if slope else series.value_part(chosen, phase)
         bits = slope_bits(exchange) if slope else plan.factor_bits
@@ -188,7 +186,8 @@ def passive_shares(
     fraction = plan.factor_bits if plan.weighted else plan.residual_bits
     own = rounded(margin, fraction, random)
     if not second:
-        return _give(exchange, topic, own, MODULUS)
+        _give(exchange, topic, own, MODULUS)
+        return None
     both = np.asarray((own + _further_shares(exchange, topic, MODULUS)) % MODULUS)
     if plan.weighted:
         return _multiply_features(exchange, topic, both[:, None], early)
@@ -198,7 +197,7 @@ def passive_shares(
 
 def slope_bits(exchange: Exchange) -> int:
     """Bits after the point of what the second party multiplies with for the information matrix."""
-    return exchange.plan.factor_bits - 5
+    return exchange.plan.factor_bits - 1
 
 
 def _send_features(exchange: Exchange, topic: str, features: Residues) -> None:
@@ -209,9 +208,7 @@ def _send_features(exchange: Exchange, topic: str, features: Residues) -> None:
         send(exchange.task, exchange.second, f"{topic}/features", Ciphertexts(exchange.encrypted(slots)))
 
 
-def _multiply_features(
-    exchange: Exchange, topic: str, own: Residues, early: Callable[[Residues], None]
-) -> Residues:
+def _multiply_features(exchange: Exchange, topic: str, own: Residues, early: Callable[[Residues], None]) -> Residues:
     """Multiply the active party's features with own factors, shape (n, f); the negative of the masks, shape (n,)."""
     people, features = own.shape
     active, public = exchange.task.active, exchange.publics[exchange.task.active]
@@ -244,20 +241,19 @@ def _told(exchange: Exchange, topic: str) -> Series:
 
 
 def _give(exchange: Exchange, topic: str, values: Residues, modulus: int) -> None:
-    """A further party: one uniform share for the active party, the other for the second; it keeps none."""
-    if modulus == MODULUS:
-        share: NDArray[np.int64] = random_below(MODULUS, values.shape)
-    else:
-        share = np.frombuffer(secrets.token_bytes(4 * len(values)), dtype="<u4").astype(np.int64)
-    send(exchange.task, exchange.task.active, f"{topic}/margins", Shares(share))
-    send(exchange.task, exchange.second, f"{topic}/margins", Shares((values - share) % modulus))
+    """A further party: its margins less what the active party computes by itself go to the second; it keeps none."""
+    pad = exchange.pads.numbers(exchange.task.active, topic, len(values), modulus)
+    send(exchange.task, exchange.second, f"{topic}/margins", Shares((values - pad) % modulus))
 
 
 def _further_shares(exchange: Exchange, topic: str, modulus: int) -> Residues:
-    """Sum of the shares that further parties give to this one, shape (n,)."""
+    """Sum of the shares that this party has of further parties' margins, shape (n,)."""
     total = np.zeros(exchange.plan.people, dtype=np.int64)
     for party in exchange.parties[2:]:
-        values = receive(exchange.task, party, f"{topic}/margins", Shares).values
-        require_residues(party, f"{topic}/margins", values, total.shape, modulus)
+        if exchange.me == exchange.task.active:
+            values = exchange.pads.numbers(party, topic, len(total), modulus)
+        else:
+            values = receive(exchange.task, party, f"{topic}/margins", Shares).values
+            require_residues(party, f"{topic}/margins", values, total.shape, modulus)
         total = (total + values) % modulus
     return total

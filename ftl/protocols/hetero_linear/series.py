@@ -1,9 +1,9 @@
 """The logistic function as a sum of sines, so that it can be computed from parts that nobody puts together.
 
-With sin(u + v) = sin u cos v + cos u sin v, a sum of K sines of a margin a + b is a sum of 2 K products of a number that
-one party computes from a alone and one that the other computes from b alone. And since all sines have a common period,
-parts may be shifted by any amounts that add up to a multiple of it: a third party's part is split into two uniform
-shares of the period.
+With sin(u + v) = sin u cos v + cos u sin v, a sum of K sines of a margin a + b is a sum of 2 K products of a number
+that one party computes from a alone and one that the other computes from b alone. And since all sines have a common
+period, parts may be shifted by any amounts that add up to a multiple of it: a third party's part is split into two
+uniform shares of the period.
 
 Only odd harmonics are used: they repeat with the opposite sign after half a period, as a smoothed square wave does, so
 the fit need not fight a jump. The error falls geometrically in K, the logistic function being analytic within pi of
@@ -23,7 +23,7 @@ _GRID = 400
 _STRETCHES = (1.2, 1.4, 1.6, 2.0)
 """Candidates for half a period in units of the reach."""
 _TAIL = 6.0
-"""Log-odds over which the weight of an error falls by e: few people are far out, and their residuals are near 0 or 1."""
+"""Log-odds over which the weight of an error falls by e: few people are far out."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Series:
 
 def speeds(harmonics: int) -> Floats:
     """Radians per period of odd harmonics, float64, shape (K,)."""
-    return 2 * math.pi * (2 * np.arange(harmonics) + 1)
+    return np.asarray(2 * math.pi * (2.0 * np.arange(harmonics) + 1.0), dtype=np.float64)
 
 
 def choose(reach: float, error: float) -> Series:

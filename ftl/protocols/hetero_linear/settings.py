@@ -21,8 +21,8 @@ class Settings(BaseModel):
     l2: float = Field(0.0, ge=0)
     """Times half the sum of squared coefficients, added to the mean loss; scikit-learn's ``C`` is 1 / (l2 · people)."""
     non_negative: bool = False
-    """No coefficient below 0, as scorecards on weights of evidence want it. Columns that are declared monotone keep their
-    direction in any case."""
+    """No coefficient below 0, as scorecards on weights of evidence want it. Columns that are declared monotone keep
+    their direction in any case."""
     rounds: int = Field(40, ge=1, le=500)
     """Most evaluations of the gradient; one exchange each."""
     tolerance: float = Field(5e-4, gt=0, le=0.1)
@@ -41,7 +41,7 @@ class Settings(BaseModel):
     min_shared: int = Field(100, ge=50)
     """With fewer shared training people the run falls back to the active party alone."""
     people_per_column: int = Field(5, ge=2)
-    """Fewest shared training people for each column of any party; sums over people are not released for more columns."""
+    """Fewest shared training people for each column of a party; no sums over people are released for more columns."""
 
 
 class Plan(msgspec.Struct, frozen=True):

@@ -67,14 +67,15 @@ def table(
         freedom: of the t distribution; 0 for the normal one.
         note: for the reader.
     """
-    from scipy import stats
+    from scipy import special
 
     errors = np.full(len(names), np.nan)
     if covariance is not None:
         errors[free] = np.sqrt(np.maximum(np.diag(covariance), 0.0))
     with np.errstate(divide="ignore", invalid="ignore"):
         statistic = coefficients / errors
-    tail = stats.t(freedom).sf(np.abs(statistic)) if freedom else stats.norm.sf(np.abs(statistic))
+    below = -np.abs(statistic)
+    tail = special.stdtr(freedom, below) if freedom else special.ndtr(below)
     rows = [
         Row(name, float(coefficients[i]), float(coefficients[i] / deviations[i]))
         if not errors[i] > 0
