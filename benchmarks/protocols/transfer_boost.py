@@ -59,6 +59,14 @@ class Data:
         """The same with fewer shared people to train on."""
         return replace(self, train={party: rows[:people] for party, rows in self.train.items()})
 
+    def lean(self) -> "Data":
+        """The same without the bank's other people, so that its own model is fitted in a moment."""
+        bank, kept = self.frames["bank"], np.sort(np.r_[self.train["bank"], self.test["bank"]])
+        arrays = {name: getattr(bank, name)[kept] for name in ("values", "label", "holdout")}
+        frame = replace(bank, ids=tuple(bank.ids[row] for row in kept), **arrays)
+        train, test = ({**rows, "bank": np.searchsorted(kept, rows["bank"])} for rows in (self.train, self.test))
+        return Data(self.frames | {"bank": frame}, train, test)
+
     def wider(self, times: int) -> "Data":
         """The same with every column of the partner several times; the copies are shuffled and tell nothing."""
         frame, random = self.frames["partner"], np.random.default_rng(0)
@@ -283,10 +291,11 @@ def over_sizes(data: Data, settings: Mapping[str, Any]) -> Figures:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", choices=["shared", "delay", "sizes"])
-    parser.add_argument("--small", action="store_true", help="few rounds, to see that it works")
+    parser.add_argument("--small", action="store_true", help="few people and rounds, to see that it works")
     parser.add_argument("--json", action="store_true", help="one object on one line")
     given = parser.parse_args()
-    data, settings = taiwan(SHARED), QUICK if given.small else {}
+    data = taiwan(SHARED)
+    data, settings = (data.lean(), QUICK) if given.small else (data, {})
     parts: dict[str, Callable[[Data, Mapping[str, Any]], Figures]] = {
         "shared": on_shared,
         "delay": over_delay,

@@ -12,9 +12,10 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 
+from ftl.collect import normalised_text
 from ftl.consortium import Folder, Node
 from ftl.crypto import Certificate, KeyStore, create_authority, issue, pseudonym
-from ftl.errors import CipherError, ServiceError
+from ftl.errors import CipherError, InvalidRequest, ServiceError
 from ftl.registry import Identifier
 from ftl.serving.clients import provision_clients
 
@@ -154,16 +155,19 @@ def pseudonymise(key: bytes, identifiers: Sequence[Identifier], texts: Sequence[
 
 
 def _normalised(identifier: Identifier, text: str) -> str:
-    """One spelling per identifier; the scalar twin of the mapping's `normalise` and of its cast to a whole number."""
-    if identifier.normalise == "digits":
-        text = re.sub("[^0-9]", "", text)
-    elif identifier.normalise in {"trim", "upper"}:
-        text = text.strip()
-    if identifier.normalise == "upper":
-        text = text.upper()
-    if identifier.type == "int64" and re.fullmatch(r"\s*[+-]?[0-9]+(\.0*)?\s*", text):
-        text = str(int(text.split(".")[0]))
-    return text
+    """One spelling per identifier, as the mapping makes it and its cast to a whole number.
+
+    Raises:
+        InvalidRequest: the text is none of the identifier's kind, for example a wrong check digit.
+    """
+    normal = normalised_text(text, identifier.normalise, identifier.country_code)
+    if normal is None:
+        raise InvalidRequest(
+            f"{identifier.name} is no {identifier.normalise}.", cure="Check the identifier.", field=identifier.name
+        )
+    if identifier.type == "int64" and re.fullmatch(r"\s*[+-]?[0-9]+(\.0*)?\s*", normal):
+        return str(int(normal.split(".")[0]))
+    return normal
 
 
 def _require(*files: Path) -> None:

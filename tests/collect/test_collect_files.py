@@ -152,4 +152,4 @@ def test_a_compressed_file_is_streamed(tmp_path: Path, kind: str, name: str) -> 
         rows = sum(batch.num_rows for batch in snapshot.batches)
     grown_mb = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
     assert rows == 1_000_000  # 200 MB of text
-    assert grown_mb < 150
+    assert grown_mb < 190

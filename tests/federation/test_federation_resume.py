@@ -53,7 +53,7 @@ def pair(tmp_path):
     return make_consortium(tmp_path / "pair", simulate(("bank", "partner"), 200))
 
 
-@pytest.mark.parametrize(("place", "after"), [("partner:5", 4), ("bank:1", None)])
+@pytest.mark.parametrize(("place", "after"), [("partner:5", 4), ("bank:8", 7), ("bank:1", None)])
 def test_a_killed_run_goes_on_after_the_last_common_round_and_ends_as_if_undisturbed(pair, place, after):
     assert killed_at(pair, place, ask()) == -signal.SIGKILL
     engine = MemoryEngine(pair)

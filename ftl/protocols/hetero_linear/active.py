@@ -257,7 +257,7 @@ def _fit(task: Task, exchange: Exchange, shared: _Shared, link: Link, tolerance:
     found, recursion = resumed(task), Recursion()
     state = found[1] if found else State(fit.block.state(), done=False)
     fit.block.restore(state.memory)
-    recursion.slope = state.slope
+    recursion.slope, recursion.way = state.slope, state.way
     number = plan.first
     while not state.done:
         state = _round(fit, recursion, shared.known, number, state, tolerance)
@@ -294,7 +294,7 @@ def _round(fit: Fit, recursion: Recursion, known: Known, number: int, state: Sta
         send(task, party, f"{topic}/step", step)
     fit.block.move(step)
     reach_said = {party: report.reach for party, report in reports.items()}
-    return State(fit.block.state(), last, recursion.slope, products.largest, reach_said)
+    return State(fit.block.state(), last, recursion.slope, recursion.way, products.largest, reach_said)
 
 
 def _report(exchange: Exchange, party: str, topic: str, remembered: int) -> Report:

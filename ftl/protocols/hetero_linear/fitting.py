@@ -26,7 +26,8 @@ class State(msgspec.Struct, frozen=True):
     Attributes:
         memory: of its block.
         done: whether no further round follows.
-        slope: active party: of the objective along the last step.
+        slope: active party: of its recursion.
+        way: active party: likewise.
         moved: active party: largest change of a coefficient in the last round.
         reach: active party: passive party to the bound on its part of the margins, in half log-odds.
     """
@@ -34,6 +35,7 @@ class State(msgspec.Struct, frozen=True):
     memory: Memory
     done: bool
     slope: float = 0.0
+    way: float = 1.0
     moved: float = 1.0
     reach: dict[str, int] = {}
 

@@ -16,13 +16,13 @@ WIDE = 3
 """Columns whose inner products with one vector share a plaintext."""
 _EXACT, _LIMB = 53, 16
 _LEAST_SPREAD = 1e-9
-_BITS = shares.PRIME_BITS - 1
-"""Below the sign."""
+_MOST = math.log2(MODULUS / 2)
+"""Bits of a number, without its sign."""
 
 
 def bits_left(people: int, size: float) -> int:
     """Bits after the point of a sum over people of products whose mean is at most `size`."""
-    return math.floor(_BITS - math.log2(people * size))
+    return math.floor(_MOST - math.log2(people * size))
 
 
 def orthonormal(columns: Floats) -> Floats:

@@ -187,26 +187,29 @@ class Recursion:
     """The active party's side: from summed inner products to the next step.
 
     Attributes:
-        slope: of the objective along the last step, where it began; 0 before the first.
+        slope: of the objective along the way since a gradient was last accepted, where it began; 0 before the first.
+        way: that way, in units of the last step: 1, or negative after a step back.
     """
 
     slope: float = 0.0
+    way: float = 1.0
 
     def next_step(self, products: Products, *, last: bool) -> Step:
         """The next step; a way back where the last one went too far."""
         m = len(products.step_gradient)
-        overshot = m > 0 and self.slope < 0 and float(products.step_gradient[-1]) > -_TOO_FAR * self.slope
-        if overshot and not last:
-            back = float(products.step_gradient[-1] / (products.step_gradient[-1] - self.slope))
-            self.slope *= 1 - back
-            return Step(np.array([*[0.0] * (m - 1), -back]), np.zeros(m), 0.0, last=False)
+        slope = self.way * float(products.step_gradient[-1]) if m else 0.0
+        if slope > -_TOO_FAR * self.slope and self.slope < 0 and not last:
+            back = slope / (slope - self.slope)  # where the slope, if it rises evenly, is 0
+            step = Step(np.array([*[0.0] * (m - 1), -back * self.way]), np.zeros(m), 0.0, last=False)
+            self.slope, self.way = self.slope * (1 - back), -(1 - back) / back
+            return step
         steps, changes, gradient = two_loops(products)
         slope = float(
             steps @ products.step_gradient + changes @ products.change_gradient + gradient * products.gradient
         )
         if not slope < 0:
             steps, changes, gradient, slope = np.zeros(m), np.zeros(m), -1.0, -products.gradient
-        self.slope = slope
+        self.slope, self.way = slope, 1.0
         return Step(steps, changes, gradient, last)
 
 

@@ -233,7 +233,7 @@ def _told(exchange: Exchange, topic: str) -> Series:
     active = exchange.task.active
     told = receive(exchange.task, active, f"{topic}/frequencies", Frequencies)
     most = FARTHEST * len(exchange.parties)
-    if not (0 < told.reach <= most and told.reach <= told.period <= 16 * told.reach):
+    if not (0 < told.reach <= most and told.reach <= told.period <= 32 * told.reach):
         raise ProtocolError(f"{active!r} sent a series for margins up to {told.reach} with period {told.period}.")
     if not 1 <= told.harmonics <= series.MOST_HARMONICS:
         raise ProtocolError(f"{active!r} sent a series of {told.harmonics} harmonics.")

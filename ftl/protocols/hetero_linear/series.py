@@ -20,7 +20,7 @@ Floats = NDArray[np.float64]
 
 MOST_HARMONICS = 40
 _GRID = 400
-_STRETCHES = (1.2, 1.4, 1.6, 2.0)
+_STRETCHES = (1.3, 1.6, 2.0, 2.5, 4.0, 8.0)
 """Candidates for half a period in units of the reach."""
 _TAIL = 6.0
 """Log-odds over which the weight of an error falls by e: few people are far out."""

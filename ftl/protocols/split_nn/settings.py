@@ -57,7 +57,7 @@ class Settings(BaseModel):
     """Instead of `noise`: what all rounds may cost a person at delta = 1e-5. Below some 20 little accuracy is left."""
     noise_at_scoring: bool = True
     """Whether a scored person's vector has the same noise; the same person gets the same noise again."""
-    gradient_noise: float = Field(10.0, ge=0)
+    gradient_noise: float = Field(30.0, ge=0)
     """Standard deviation of the noise on each returned sum, where one person moves a sum by at most 1. More hides more
     of the labels, and slows what is learned."""
     min_shared: int = Field(100, ge=40)

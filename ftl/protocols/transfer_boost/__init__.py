@@ -19,7 +19,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ftl.crypto import AdditiveScheme, HeuScheme
+from ftl.crypto import AdditiveScheme, scheme_of
 from ftl.protocols.recipe import Outcome, Part, Task
 from ftl.protocols.transfer_boost.active import run_active
 from ftl.protocols.transfer_boost.parts import load
@@ -46,7 +46,7 @@ class TransferBoost:
 
     def run(self, task: Task, settings: Settings) -> Outcome:
         """This party's program."""
-        scheme = self.scheme or HeuScheme(settings.cipher, settings.key_bits)
+        scheme = self.scheme or scheme_of(settings.cipher, settings.key_bits)
         if task.active == task.frame.party:
             return run_active(task, settings, scheme)
         return run_passive(task, settings, scheme)
