@@ -67,7 +67,7 @@ PARTS = {
         (("--only", "taiwan", "--cores", "1"),),
         {"secure_boost_seconds_per_tree": "secure_boost_one_core_seconds_per_tree"},
     ),
-    "transfer_boost": Part("transfer_boost", (("--only", "shared", "--small"), ("--only", "delay", "--small"))),
+    "transfer_boost": Part("transfer_boost", (("--only", "shared", "delay", "--small"),)),
     "hetero_logistic": Part("hetero_logistic", (("--only", "taiwan"),)),
     "neural_transfer": Part("neural_transfer", (("--iterations", "2"),), (("--growth",),)),
     "psi": Part("psi", (("--only", "million", "--people", "20000"),)),

@@ -290,7 +290,7 @@ def over_sizes(data: Data, settings: Mapping[str, Any]) -> Figures:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", choices=["shared", "delay", "sizes"])
+    parser.add_argument("--only", nargs="+", choices=["shared", "delay", "sizes"], default=["shared", "delay", "sizes"])
     parser.add_argument("--small", action="store_true", help="few people and rounds, to see that it works")
     parser.add_argument("--json", action="store_true", help="one object on one line")
     given = parser.parse_args()
@@ -303,7 +303,7 @@ def main() -> None:
     }
     figures: Figures = {}
     for name, part in parts.items():
-        if given.only in {None, name}:
+        if name in given.only:
             figures |= part(data, settings)
     print(json.dumps(figures, indent=None if given.json else 2))
 

@@ -208,10 +208,13 @@ class Ledger:
         self._number = len(earlier)
         self._start = clock() - (earlier[-1].elapsed if earlier else 0.0)  # an attempt that is resumed counts on
         self._results: dict[str, PartyResult] = {}
+        self._failed = False
 
     def step(self, party: str, step: Step) -> None:
-        """Write a progress line."""
+        """Write a progress line; none after a failure, when another attempt may have begun."""
         with self._lock:
+            if self._failed:
+                return
             self._number += 1
             self.record.append(Progress(self._number, party, step, round(self._clock() - self._start, 3)))
 
@@ -219,16 +222,20 @@ class Ledger:
         """Take a party's result; the last one completes the run."""
         with self._lock:
             self._results[result.party] = result
-            if len(self._results) < len(self.parties):
+            if self._failed or len(self._results) < len(self.parties):
                 return
             try:
                 self.record.succeed(combined(self.request, [self._results[party] for party in self.parties]))
             except FtlError as exc:
+                self._failed = True
                 self.record.fail(told(exc))
 
     def failed(self, failure: Failure) -> None:
-        """Take a party's failure; it ends the run."""
-        self.record.fail(failure)
+        """Take a party's failure; the first one ends the run, a later one must not touch another attempt."""
+        with self._lock:
+            if not self._failed:
+                self._failed = True
+                self.record.fail(failure)
 
 
 def combined(request: Request, results: list[PartyResult]) -> Result:

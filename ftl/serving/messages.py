@@ -63,6 +63,7 @@ class ScoreResponse(Struct, frozen=True):
         why: what is missing, when degraded.
         trace_id: names this answer in the logs.
         milliseconds: spent in the gateway, parties included.
+        timings: party to the milliseconds until it had answered.
         notice: what is simulated, if anything.
     """
 
@@ -74,6 +75,7 @@ class ScoreResponse(Struct, frozen=True):
     degraded: bool
     trace_id: str
     milliseconds: float
+    timings: dict[str, float] = {}
     why: str | None = None
     notice: str | None = None
 

@@ -267,6 +267,7 @@ class Gateway:
             why=answer.together.why,
             trace_id=self._trace_id(),
             milliseconds=round((time.perf_counter() - started) * 1000, 2),
+            timings={party: round(taken, 2) for party, taken in answer.together.milliseconds.items()},
             notice=live.champion.bundle.notice,
         )
 

@@ -13,8 +13,11 @@ from deltalake import DeltaTable
 from ftl.channel import connect
 from ftl.errors import ChannelTimeout, EngineUnavailable, ProtocolError
 from ftl.federation import MemoryEngine, Request
+from ftl.federation.failure import Failure
 from ftl.federation.link import Link
+from ftl.federation.record import Ledger, RunRecord
 from ftl.federation.resume import Kept, Resume, RunState, common
+from ftl.protocols import Step
 
 CARRY = """
 import sys
@@ -158,3 +161,19 @@ def test_what_nobody_has_resumed_for_a_week_is_removed(tmp_path):
         os.utime(lock, (lock.stat().st_mtime - days * 86_400,) * 2)
     with RunState(tmp_path / "new").held(0.3):
         assert sorted(path.name for path in Path(tmp_path).iterdir()) == ["new", "new.lock", "recent", "recent.lock"]
+
+
+def test_a_late_word_of_a_failed_attempt_does_not_touch_the_next_one(tmp_path):
+    record = RunRecord(tmp_path / "r1")
+    record.begin(ask())
+    first = Ledger(record, ("bank", "partner"))
+    first.failed(Failure("engine_unavailable", "partner: its part of the run has ended without a word."))
+    assert record.begin(ask())
+    first.step("bank", Step("train", 7))
+    first.failed(Failure("protocol", "bank: too late."))
+    assert not record.ended
+    second = Ledger(record, ("bank", "partner"))
+    second.step("bank", Step("resume", 4))
+    assert [(line.number, line.step.phase) for line in record.progress()] == [(1, "resume")]
+    second.failed(Failure("protocol", "bank: in time."))
+    assert record.failure().message == "bank: in time."

@@ -21,13 +21,12 @@ def test_the_series_is_the_logistic_function_of_the_sum_of_two_parts(reach: floa
     random = np.random.default_rng(0)
     chosen = series.choose(reach, 1e-4)
     first, second = random.uniform(-reach / 2, reach / 2, (2, 500))
-    harmonics = len(chosen.coefficients)
-    encrypted = series.encrypted_part(first / chosen.period, harmonics)
+    encrypted = series.encrypted_part(chosen, first / chosen.period)
     value = 0.5 + (encrypted * series.value_part(chosen, second / chosen.period)).sum(axis=1)
     weight = np.exp(-np.abs(first + second) / 6) + 0.02
     assert np.abs((value - special.expit(first + second)) * weight).max() < 2e-4
     fine = series.choose(reach, 1e-5)
-    encrypted = series.encrypted_part(first / fine.period, len(fine.coefficients))
+    encrypted = series.encrypted_part(fine, first / fine.period)
     slope = (encrypted * series.slope_part(fine, second / fine.period)).sum(axis=1)
     chance = special.expit(first + second)
     near = np.abs(first + second) < 6
@@ -41,8 +40,7 @@ def test_parts_may_be_shifted_against_each_other(shift: float, part: float) -> N
     phases = np.array([part, 1.5]) / chosen.period
     moved = (phases + np.array([shift, -shift])) % 1.0
     values = [
-        (series.encrypted_part(one[:1], len(chosen.coefficients)) * series.value_part(chosen, one[1:])).sum()
-        for one in (phases, moved)
+        (series.encrypted_part(chosen, one[:1]) * series.value_part(chosen, one[1:])).sum() for one in (phases, moved)
     ]
     assert values[0] == pytest.approx(values[1], abs=1e-8)
 

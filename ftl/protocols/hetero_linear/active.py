@@ -203,7 +203,7 @@ def _plan(task: Task, settings: Settings, link: Link, shared: _Shared) -> Plan:
     people, weight = len(task.train), shared.known.weight
     first = resumed(task)
     bits = bits_left(people, SPARE * shared.spread(link))
-    value, feature = (bits * 8) // 31, (bits * 10) // 31
+    value, feature = (bits * 8) // 31, (bits * 11) // 31
     return Plan(
         people=people,
         test=len(task.test),

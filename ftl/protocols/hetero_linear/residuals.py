@@ -138,7 +138,7 @@ def begin_sines(
     """
     turns = np.floor(np.clip(margin, -FARTHEST, FARTHEST) / chosen.period * TURN).astype(np.int64)
     phase = (turns + _further_shares(exchange, topic, TURN)) % TURN / TURN
-    features = weight[:, None] * series.encrypted_part(phase, len(chosen.coefficients))
+    features = weight[:, None] * series.encrypted_part(chosen, phase)
     _send_features(exchange, topic, rounded(features, exchange.plan.feature_bits, random))
     return Pending(np.zeros(len(margin), dtype=np.int64) if own is None else own, awaited=True)
 
@@ -197,7 +197,7 @@ def passive_shares(
 
 def slope_bits(exchange: Exchange) -> int:
     """Bits after the point of what the second party multiplies with for the information matrix."""
-    return exchange.plan.factor_bits - 1
+    return exchange.plan.factor_bits
 
 
 def _send_features(exchange: Exchange, topic: str, features: Residues) -> None:

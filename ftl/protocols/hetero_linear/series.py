@@ -22,6 +22,7 @@ MOST_HARMONICS = 40
 _GRID = 400
 _STRETCHES = (1.3, 1.6, 2.0, 2.5, 4.0, 8.0)
 """Candidates for half a period in units of the reach."""
+_LEAST_SIZE = 1e-4
 _TAIL = 6.0
 """Log-odds over which the weight of an error falls by e: few people are far out."""
 
@@ -42,6 +43,11 @@ class Series:
     def speeds(self) -> Floats:
         """Radians per period of each harmonic, float64, shape (K,)."""
         return speeds(len(self.coefficients))
+
+    @property
+    def roots(self) -> Floats:
+        """Square roots of the sizes of the coefficients, not below a hundredth, float64, shape (K,)."""
+        return np.asarray(np.sqrt(np.maximum(np.abs(self.coefficients), _LEAST_SIZE)))
 
 
 def speeds(harmonics: int) -> Floats:
@@ -80,25 +86,29 @@ def fit(period: float, harmonics: int, reach: float) -> tuple[Series, float]:
     return Series(period, coefficients), float(np.abs((sines @ coefficients - target) * weight).max())
 
 
-def encrypted_part(phase: Floats, harmonics: int) -> Floats:
-    """What the first party encrypts of its phases: sines and cosines, float64, shape (n, 2 K).
+def encrypted_part(series: Series, phase: Floats) -> Floats:
+    """What the first party encrypts of its phases, float64, shape (n, 2 K).
+
+    Sines and cosines times the root of the harmonic's coefficient; the other half of it is with the second party, so that
+    the rounding of both is felt alike.
 
     Args:
+        series: the series.
         phase: shape (n,), margin in periods.
-        harmonics: K.
     """
-    angle = np.outer(phase, speeds(harmonics))
-    return np.hstack([np.sin(angle), np.cos(angle)])
+    angle = np.outer(phase, series.speeds)
+    return np.hstack([series.roots * np.sin(angle), series.roots * np.cos(angle)])
 
 
 def value_part(series: Series, phase: Floats) -> Floats:
     """What the second party multiplies it with to get σ - 1/2, float64, shape (n, 2 K)."""
     angle = np.outer(phase, series.speeds)
-    return np.hstack([series.coefficients * np.cos(angle), series.coefficients * np.sin(angle)])
+    rest = series.coefficients / series.roots
+    return np.hstack([rest * np.cos(angle), rest * np.sin(angle)])
 
 
 def slope_part(series: Series, phase: Floats) -> Floats:
     """What the second party multiplies it with to get σ' = σ (1 - σ), float64, shape (n, 2 K)."""
     angle = np.outer(phase, series.speeds)
-    rate = series.coefficients * series.speeds / series.period
+    rate = series.coefficients / series.roots * series.speeds / series.period
     return np.hstack([-rate * np.sin(angle), rate * np.cos(angle)])
