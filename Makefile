@@ -37,12 +37,15 @@ $(INSTALLED): requirements.lock pyproject.toml
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --editable .
 	@touch $@
 
-system:  ## Servers that tests start: PostgreSQL.
-	@ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || command -v initdb >/dev/null || { \
+system:  ## Programs that tests start: PostgreSQL's server and a browser.
+	@missing=""; \
+	ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || command -v initdb >/dev/null || missing="$$missing postgresql"; \
+	command -v chromium >/dev/null || missing="$$missing chromium"; \
+	test -z "$$missing" || { \
 	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-	    echo "installing PostgreSQL for the tests …"; \
-	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends postgresql >/dev/null; \
-	  else echo "the tests need PostgreSQL's server programs: install the package 'postgresql' (Debian, Ubuntu) and run again" >&2; exit 1; fi; }
+	    echo "installing for the tests:$$missing …"; \
+	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null; \
+	  else echo "the tests need these packages (Debian, Ubuntu), install them and run again:$$missing" >&2; exit 1; fi; }
 
 lock: setup  ## Resolve the dependencies anew.
 	$(BIN)/uv pip compile --quiet --upgrade --python-version 3.11 --all-extras --generate-hashes --no-emit-index-url --no-emit-find-links $(TORCH) pyproject.toml -o requirements.lock

@@ -74,14 +74,15 @@ def test_no_body_makes_the_gateway_fail(site: Site, path: str) -> None:
             assert said.headers["content-type"] == "application/problem+json", name
 
 
+POST = b"POST /v1/scores HTTP/1.1\r\nhost: a\r\n"
 ODD = {
     "no HTTP": b"\x16\x03\x01\x02\x00\x01\x00\x01",
     "a path with noughts": b"GET /\0 HTTP/1.1\r\nhost: a\r\n\r\n",
     "a header of a megabyte": b"GET /healthz HTTP/1.1\r\nhost: a\r\nx: " + b"y" * 1_000_000 + b"\r\n\r\n",
-    "two lengths": b"POST /v1/scores HTTP/1.1\r\nhost: a\r\ncontent-length: 2\r\ncontent-length: 9\r\n\r\n{}",
-    "a length below nought": b"POST /v1/scores HTTP/1.1\r\nhost: a\r\ncontent-length: -1\r\n\r\n",
-    "length and chunks": b"POST /v1/scores HTTP/1.1\r\nhost: a\r\ncontent-length: 2\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
-    "a chunk that lies": b"POST /v1/scores HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\nFFFFFFFFFFFFFFFF\r\n{}",
+    "two lengths": POST + b"content-length: 2\r\ncontent-length: 9\r\n\r\n{}",
+    "a length below nought": POST + b"content-length: -1\r\n\r\n",
+    "length and chunks": POST + b"content-length: 2\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
+    "a chunk that lies": POST + b"transfer-encoding: chunked\r\n\r\nFFFFFFFFFFFFFFFF\r\n{}",
 }
 
 

@@ -9,11 +9,11 @@ from conftest import Site, expected, identifiers
 from playwright.sync_api import Page, expect, sync_playwright
 
 BROWSER = shutil.which("chromium")
-pytestmark = pytest.mark.skipif(BROWSER is None, reason="needs Debian's chromium")
 
 
 @pytest.fixture(scope="module")
 def page(site: Site) -> Iterator[Page]:
+    assert BROWSER, "the page is tested in Debian's chromium: run 'make system'"
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"])
         opened = browser.new_page()

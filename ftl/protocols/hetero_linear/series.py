@@ -89,8 +89,8 @@ def fit(period: float, harmonics: int, reach: float) -> tuple[Series, float]:
 def encrypted_part(series: Series, phase: Floats) -> Floats:
     """What the first party encrypts of its phases, float64, shape (n, 2 K).
 
-    Sines and cosines times the root of the harmonic's coefficient; the other half of it is with the second party, so that
-    the rounding of both is felt alike.
+    Sines and cosines times the root of the harmonic's coefficient; the other half of it is with the second party, so
+    that the rounding of both is felt alike.
 
     Args:
         series: the series.
