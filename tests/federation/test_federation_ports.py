@@ -1,6 +1,7 @@
 """Ports: declared, picked, remembered, taken."""
 
 import json
+import os
 import socket
 
 import pytest
@@ -48,7 +49,7 @@ def test_a_declared_port_is_taken_as_it_is_and_keeps_the_others(folder):
 
 def test_a_declared_port_that_is_taken_is_refused_with_the_name_of_its_holder(folder, listener):
     busy = declare(folder, mlflow_port=listener)
-    with pytest.raises(ServiceError, match=rf"Port {listener} for mlflow is taken by .*python.*process \d+"):
+    with pytest.raises(ServiceError, match=rf"Port {listener} for mlflow is taken by .+ \(process {os.getpid()}: "):
         claim(busy, ["mlflow", "gateway"])
     assert claim(busy, ["gateway"])["mlflow"] == listener
 
