@@ -25,10 +25,10 @@ from ftl.crypto.curve import (
     random_scalar,
     spread,
 )
-from ftl.crypto.heu_cipher import HeuScheme
 from ftl.crypto.keystore import KeyStore
 from ftl.crypto.ou_cipher import OuScheme
 from ftl.crypto.packing import Packing, Plaintexts, Sums
+from ftl.crypto.paillier_cipher import PaillierScheme
 from ftl.crypto.pseudonym import pseudonym, pseudonyms
 from ftl.crypto.schemes import scheme_of
 
@@ -38,10 +38,10 @@ __all__ = [
     "Certificate",
     "Ciphertexts",
     "Digests",
-    "HeuScheme",
     "KeyStore",
     "OuScheme",
     "Packing",
+    "PaillierScheme",
     "Plaintexts",
     "Points",
     "PublicCipher",

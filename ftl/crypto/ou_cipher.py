@@ -1,8 +1,7 @@
-"""Okamoto–Uchiyama in GMP's numbers: the keys are sf-heu's, the arithmetic is laid out for encrypted histograms.
+"""Okamoto–Uchiyama in GMP's numbers, laid out for encrypted histograms.
 
-What it is believed to be worth stands in :mod:`ftl.crypto.heu_cipher`; keys and public encryptions are the same. A
-ciphertext of m is c = g^m h^r mod n, n = p²q (Okamoto and Uchiyama 1998), with h of order t modulo p², a prime of 224
-bits (Coron, Naccache and Paillier 1999). Three things make it fast:
+What it is believed to be worth, and what n, p, q, t, g and h are, stands in :mod:`ftl.crypto.ou_key`. A ciphertext of m
+is c = g^m h^r mod n. Three things make it fast:
 
 *The key holder encrypts modulo p² and q apart.* Modulo p² only h's 224 bits are needed: h^r is a product of entries of
 a table. And g^m is one multiplication: c^t is what decryption reads, and (1 + κ m p)^t = g^(t m) mod p² for a constant
@@ -31,7 +30,7 @@ from ftl.crypto.ahead import Ahead
 from ftl.crypto.cipher import Ciphertexts, check_buckets, expand, slots
 from ftl.crypto.drawing import EXPONENT_BITS, Drawing, random_powers, table
 from ftl.crypto.groups import column_groups
-from ftl.crypto.heu_cipher import HeuPublicCipher, HeuScheme, HeuSecretCipher, ou_public_numbers, ou_secret_numbers
+from ftl.crypto.ou_key import LEAST_BITS, MOST_BITS, OuKey, capacity, read_public
 from ftl.crypto.packing import Plaintexts
 from ftl.errors import CipherError
 
@@ -53,11 +52,12 @@ class OuScheme:
     bits: int = 2048
 
     def __post_init__(self) -> None:
-        HeuScheme("ou", self.bits)
+        if not LEAST_BITS <= self.bits <= MOST_BITS:
+            raise CipherError(f"A modulus of {self.bits} bits.", cure=f"Use {LEAST_BITS} to {MOST_BITS} bits.")
 
     def generate(self) -> "OuSecretCipher":
-        """A fresh key pair; 0.2 to 10 s, because primes are drawn until they fit."""
-        return OuSecretCipher(HeuScheme("ou", self.bits).generate())
+        """A fresh key pair; some 0.2 s for 2048 bits."""
+        return OuSecretCipher(OuKey.draw(self.bits))
 
     def load_public(self, public: bytes) -> "OuPublicCipher":
         """The cipher of a public key that a peer sent.
@@ -65,26 +65,27 @@ class OuScheme:
         Raises:
             CipherError: it is no public key of this scheme, or a shorter one.
         """
-        return OuPublicCipher(HeuScheme("ou", self.bits).load_public(public))
+        read_public(public, self.bits)
+        return OuPublicCipher(public)
 
 
 class OuPublicCipher:
     """What everybody may do with a public key; see :class:`~ftl.crypto.PublicCipher`.
 
     Args:
-        key: sf-heu's cipher of the same key.
+        public: the key.
     """
 
-    def __init__(self, key: HeuPublicCipher) -> None:
-        self._public, self._capacity = key.public(), key.capacity
-        n, g, h = ou_public_numbers(self._public)
-        self._n, self._g, self._h = mpz(n), mpz(g), mpz(h)
-        self._width = (n.bit_length() + 7) // 8
+    def __init__(self, public: bytes) -> None:
+        self._public = public
+        self._n, self._g, self._h = read_public(public, LEAST_BITS)
+        self._capacity = capacity(self._n)
+        self._width = (self._n.bit_length() + 7) // 8
         self._powers: list[list[mpz]] = []
 
     @property
     def capacity(self) -> int:
-        """Bits of a plaintext: of 2048, 682 or 683; depends on the key."""
+        """Bits of a plaintext; 682 of 2048."""
         return self._capacity
 
     def public(self) -> bytes:
@@ -198,15 +199,13 @@ class OuSecretCipher(OuPublicCipher):
     """What the key holder may do; see :class:`~ftl.crypto.SecretCipher`.
 
     Args:
-        key: sf-heu's cipher of the same key.
+        key: the pair.
     """
 
-    def __init__(self, key: HeuSecretCipher) -> None:
-        super().__init__(key)
-        p, q, t = (mpz(number) for number in ou_secret_numbers(key))
+    def __init__(self, key: OuKey) -> None:
+        super().__init__(key.public())
+        p, q, t = key.p, key.q, key.t
         self._p, self._q, self._t, self._square = p, q, t, p * p
-        if self._square * q != self._n or gmpy2.powmod(self._h, t, self._square) != 1:
-            raise CipherError("sf-heu writes its secret keys in an unknown form.", cure="Install sf-heu 0.5.2b0.")
         slope = (gmpy2.powmod(self._g, t, self._square) - 1) // p
         self._inverse_slope = gmpy2.invert(slope, p)
         kappa = slope * gmpy2.invert(t, p) % p

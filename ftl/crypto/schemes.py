@@ -3,8 +3,8 @@
 from typing import Literal
 
 from ftl.crypto.cipher import AdditiveScheme
-from ftl.crypto.heu_cipher import HeuScheme
 from ftl.crypto.ou_cipher import OuScheme
+from ftl.crypto.paillier_cipher import PaillierScheme
 
 
 def scheme_of(cipher: Literal["ou", "paillier"], bits: int) -> AdditiveScheme:
@@ -17,4 +17,4 @@ def scheme_of(cipher: Literal["ou", "paillier"], bits: int) -> AdditiveScheme:
     Raises:
         CipherError: a modulus too short to be safe.
     """
-    return OuScheme(bits) if cipher == "ou" else HeuScheme("paillier", bits)
+    return OuScheme(bits) if cipher == "ou" else PaillierScheme(bits)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import gmpy2
+import msgspec
 import numpy as np
 import pytest
 from clear_cipher import ClearCipher, ClearScheme
@@ -15,11 +16,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from ftl.crypto import Ciphertexts, HeuScheme, OuScheme, Packing, PublicCipher, SecretCipher, compressed_length
+from ftl.crypto import Ciphertexts, OuScheme, Packing, PaillierScheme, PublicCipher, SecretCipher, compressed_length
 from ftl.crypto.ahead import WORTH_A_PROCESS, Ahead
 from ftl.crypto.groups import column_groups
-from ftl.crypto.heu_cipher import HeuSecretCipher, _read_ou_key, _write_ou_key
 from ftl.crypto.ou_cipher import OuSecretCipher
+from ftl.crypto.ou_key import OuKey, OuPublic
 from ftl.errors import CipherError
 
 SLOW = settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -28,42 +29,23 @@ SLOW = settings(max_examples=8, deadline=None, suppress_health_check=[HealthChec
 @functools.cache
 def key(name: str) -> Any:
     """A key pair; the same whenever asked for by the same name, because they take seconds to draw."""
-    if name == "paillier":
-        return HeuScheme("paillier").generate()
-    return (OuScheme() if name == "ou" else HeuScheme()).generate()
+    return (PaillierScheme() if name.endswith("paillier") else OuScheme()).generate()
 
 
-@pytest.fixture(params=["ou", "heu", "paillier"])
+@pytest.fixture(params=["ou", "paillier"])
 def secret(request: pytest.FixtureRequest) -> SecretCipher:
     return key(request.param)
 
 
-@pytest.fixture(params=["ou", "heu"])
-def ou(request: pytest.FixtureRequest) -> SecretCipher:
-    """Okamoto–Uchiyama by either implementation."""
-    return key(request.param)
-
-
 @pytest.fixture
-def gmp() -> OuSecretCipher:
+def ou() -> OuSecretCipher:
     return key("ou")
-
-
-@pytest.fixture
-def heu() -> HeuSecretCipher:
-    return key("heu")
-
-
-def other_than(cipher: SecretCipher) -> SecretCipher:
-    """Another key pair of the same implementation."""
-    return OuSecretCipher(key("another heu")) if isinstance(cipher, OuSecretCipher) else key("another heu")
 
 
 @functools.cache
 def public_of(secret: SecretCipher) -> PublicCipher:
-    if isinstance(secret, OuSecretCipher):
-        return OuScheme().load_public(secret.public())
-    return HeuScheme("ou" if secret.capacity < 2000 else "paillier").load_public(secret.public())
+    scheme = OuScheme() if isinstance(secret, OuSecretCipher) else PaillierScheme()
+    return scheme.load_public(secret.public())
 
 
 def integers(values: list[int]) -> NDArray[Any]:
@@ -153,14 +135,33 @@ def test_ciphertexts_are_taken_by_place_and_never_beyond_the_list(ou: SecretCiph
             ou.take(three, np.array(wrong, dtype=np.int64))
 
 
-def test_the_blinding_continues_where_the_110_bits_of_the_library_end(heu: HeuSecretCipher) -> None:
-    public = heu.public()
-    n, g, h, rest = _read_ou_key(public)
-    assert n.bit_length() >= 2048
-    assert _write_ou_key(n, g, h, rest) == public
-    wide = HeuScheme().load_public(_write_ou_key(n, g, pow(h, 1 << 110, n), rest))
-    both = heu.add(heu.encrypt(integers([5])), wide.encrypt(integers([0])))
-    assert heu.decrypt(both, 8).tolist() == [5]
+def test_a_drawn_key_is_what_the_papers_ask_for() -> None:
+    key = OuKey.draw(2048)
+    n, square = key.p**2 * key.q, key.p**2
+    assert 2048 <= n.bit_length() <= 2049
+    assert all(gmpy2.is_prime(prime) for prime in (key.p, key.q, key.t))
+    assert key.t.bit_length() == 224
+    assert (key.p - 1) % key.t == 0
+    assert key.h == pow(key.g, n, n)
+    assert pow(key.h, key.t, square) == 1 != key.h % square
+    assert pow(key.g, key.t, square) != 1 == pow(key.g, key.t * key.p, square)
+    assert repr(key) == "OuKey()"
+
+
+@pytest.mark.parametrize("bits", [2048, 2049, 2050, 3072])
+def test_a_key_has_the_bits_that_were_asked_for_and_says_what_fits(bits: int) -> None:
+    key = OuKey.draw(bits)
+    cipher = OuScheme(bits).load_public(key.public())
+    assert cipher.capacity == key.p.bit_length() - 1 >= bits // 3
+
+
+def test_a_key_that_is_too_short_or_whose_bases_are_none_is_refused(ou: OuSecretCipher) -> None:
+    n = int(ou._n).to_bytes(257, "big")
+    for bases in ([b"\x00", b"\x02"], [b"\x02", b"\x01"], [b"\x02", n], [int(ou._p).to_bytes(90, "big"), b"\x02"]):
+        with pytest.raises(CipherError, match="its bases do not fit its modulus"):
+            OuScheme().load_public(msgspec.msgpack.encode(OuPublic(n, *bases)))
+    with pytest.raises(CipherError, match=r"has 2048 bits|has 2049 bits"):
+        OuScheme(3072).load_public(ou.public())
 
 
 def test_no_ciphertext_repeats_whether_of_equal_plaintexts_equal_sums_or_empty_buckets(ou: SecretCipher) -> None:
@@ -205,7 +206,7 @@ def test_a_decryption_wider_than_agreed_is_refused(ou: SecretCipher) -> None:
 
 
 def test_ciphertexts_of_another_key_are_refused(ou: SecretCipher) -> None:
-    other = other_than(ou)
+    other = key("another")
     foreign = other.dump(other.encrypt(integers([1])))
     with pytest.raises(CipherError, match=r"encrypted for another key, or is an attack|are no ciphertexts"):
         ou.decrypt(ou.load(foreign, 1), 90)
@@ -216,7 +217,7 @@ def test_noise_is_no_ciphertext_and_no_key(ou: SecretCipher, noise: bytes) -> No
     with pytest.raises(CipherError, match=rf"These {len(noise)} bytes are no ciphertexts"):
         ou.load(noise, 1)
     with pytest.raises(CipherError, match="no public key"):
-        HeuScheme().load_public(noise)
+        PaillierScheme().load_public(noise)
     with pytest.raises(CipherError, match="no public key"):
         OuScheme().load_public(noise)
 
@@ -230,14 +231,16 @@ def test_a_truncated_or_short_list_of_ciphertexts_is_refused(ou: SecretCipher) -
 
 
 def test_a_key_of_another_scheme_is_refused(ou: SecretCipher) -> None:
-    with pytest.raises(CipherError, match="none of paillier with 2048 bits or more"):
-        HeuScheme("paillier").load_public(ou.public())
+    with pytest.raises(CipherError, match="no public key"):
+        PaillierScheme().load_public(ou.public())
+    with pytest.raises(CipherError, match="no public key"):
+        OuScheme().load_public(key("paillier").public())
 
 
 @pytest.mark.parametrize("bits", [1024, 2047, 100_000])
 def test_a_modulus_too_short_to_be_safe_or_too_long_to_be_meant_is_refused(bits: int) -> None:
     with pytest.raises(CipherError, match="Use 2048 to 8192 bits"):
-        HeuScheme("ou", bits)
+        PaillierScheme(bits)
     with pytest.raises(CipherError, match="Use 2048 to 8192 bits"):
         OuScheme(bits)
 
@@ -269,11 +272,11 @@ def test_the_clear_cipher_speaks_the_same_interface() -> None:
         clear.decrypt(clear.encrypt(integers([1 << 30])), 10, 3)
 
 
-def test_what_the_key_holder_encrypts_is_decrypted_by_the_papers_formula(gmp: OuSecretCipher) -> None:
+def test_what_the_key_holder_encrypts_is_decrypted_by_the_papers_formula(ou: OuSecretCipher) -> None:
     numbers = integers([0, 1, (1 << 94) - 1])
-    ours = [int(value) for value in gmp.encrypt(numbers).values]
-    n, p, t = int(gmp._n), int(gmp._p), int(gmp._t)
-    slope = (pow(int(gmp._g), t, p * p) - 1) // p
+    ours = [int(value) for value in ou.encrypt(numbers).values]
+    n, p, t = int(ou._n), int(ou._p), int(ou._t)
+    slope = (pow(int(ou._g), t, p * p) - 1) // p
     assert [(pow(c, t, p * p) - 1) // p * pow(slope, -1, p) % p for c in ours] == numbers.tolist()
     assert all(0 < c < n for c in ours)
 
@@ -285,20 +288,20 @@ def wait_for(ahead: Ahead, count: int) -> None:
     assert len(ahead) >= count
 
 
-def test_what_was_drawn_ahead_serves_one_encryption_each(gmp: OuSecretCipher) -> None:
-    gmp.ahead(150)
-    with gmp.idle():
-        wait_for(gmp._ahead, 150)
-    drawn = {int(zero) for zero, _ in gmp._ahead._stock}
+def test_what_was_drawn_ahead_serves_one_encryption_each(ou: OuSecretCipher) -> None:
+    ou.ahead(150)
+    with ou.idle():
+        wait_for(ou._ahead, 150)
+    drawn = {int(zero) for zero, _ in ou._ahead._stock}
     assert len(drawn) == 150
-    first, second = gmp.encrypt(integers([9] * 100)), gmp.encrypt(integers([9] * 100))
-    assert len(gmp._ahead) == 0
+    first, second = ou.encrypt(integers([9] * 100)), ou.encrypt(integers([9] * 100))
+    assert len(ou._ahead) == 0
     assert len({int(value) for value in (*first.values, *second.values)}) == 200
-    assert gmp.decrypt(gmp.add(first, second), 8).tolist() == [18] * 100
+    assert ou.decrypt(ou.add(first, second), 8).tolist() == [18] * 100
 
 
-def test_who_stops_waiting_is_free_before_everything_is_drawn(gmp: OuSecretCipher) -> None:
-    ahead = Ahead(gmp._ahead._drawing, beside=False)
+def test_who_stops_waiting_is_free_before_everything_is_drawn(ou: OuSecretCipher) -> None:
+    ahead = Ahead(ou._ahead._drawing, beside=False)
     ahead.want(1_000_000)
     with ahead.idle():
         wait_for(ahead, 1)
@@ -306,8 +309,8 @@ def test_who_stops_waiting_is_free_before_everything_is_drawn(gmp: OuSecretCiphe
     assert 0 < len(ahead) < 100_000
 
 
-def test_a_process_beside_draws_what_is_asked_for_once_each_and_ends_with_its_owner(gmp: OuSecretCipher) -> None:
-    ahead = Ahead(gmp._ahead._drawing, beside=True)
+def test_a_process_beside_draws_what_is_asked_for_once_each_and_ends_with_its_owner(ou: OuSecretCipher) -> None:
+    ahead = Ahead(ou._ahead._drawing, beside=True)
     ahead.want(WORTH_A_PROCESS)
     worker = ahead._worker
     process = worker._process
@@ -316,18 +319,18 @@ def test_a_process_beside_draws_what_is_asked_for_once_each_and_ends_with_its_ow
     drawn = ahead.take(WORTH_A_PROCESS)
     assert len({int(zero) for zero, _ in drawn}) == WORTH_A_PROCESS
     zeros = [zero for zero, _ in drawn[:: WORTH_A_PROCESS // 16]]
-    assert gmp.decrypt(Ciphertexts(zeros, len(zeros)), 8).tolist() == [0] * len(zeros)
+    assert ou.decrypt(Ciphertexts(zeros, len(zeros)), 8).tolist() == [0] * len(zeros)
     arguments = Path(f"/proc/{process.pid}/cmdline").read_bytes()
-    assert f"{gmp._p:x}"[:20].encode() not in arguments
+    assert f"{ou._p:x}"[:20].encode() not in arguments
     del ahead, worker
     assert process.wait(10) is not None
 
 
-def test_an_encryption_shows_nothing_in_its_part_modulo_q_or_in_its_jacobi_symbol(gmp: OuSecretCipher) -> None:
-    values = gmp.encrypt(integers([5] * 400)).values
-    squares = sum(gmpy2.jacobi(value, gmp._n) == 1 for value in values)
+def test_an_encryption_shows_nothing_in_its_part_modulo_q_or_in_its_jacobi_symbol(ou: OuSecretCipher) -> None:
+    values = ou.encrypt(integers([5] * 400)).values
+    squares = sum(gmpy2.jacobi(value, ou._n) == 1 for value in values)
     assert 140 < squares < 260
-    middle = sum(value % gmp._q > gmp._q // 2 for value in values)
+    middle = sum(value % ou._q > ou._q // 2 for value in values)
     assert 140 < middle < 260
 
 

@@ -7,11 +7,11 @@ SCRIPT = """
 import multiprocessing
 
 import ftl.federation.nvflare_app
-from ftl.crypto import HeuScheme, random_scalar
+from ftl.crypto import OuScheme, random_scalar
 
 
 def draw(answers):
-    answers.put((HeuScheme().generate().public(), bytes(random_scalar())))
+    answers.put((OuScheme().generate().public(), bytes(random_scalar())))
 
 
 if __name__ == "__main__":

@@ -1,23 +1,9 @@
-"""Okamoto–Uchiyama and Paillier by sf-heu, behind the cipher seam; :mod:`ftl.crypto.ou_cipher` is a faster former.
+"""Paillier's cipher by sf-heu, behind the cipher seam.
 
-What they are believed to be worth. Both hide plaintexts from everybody who holds only the public key.
-
-*Okamoto–Uchiyama* (1998), n = p²q: secure as long as the p-subgroup problem is hard, which it is not for those who can
-factor n. At 2048 bits p and q have about 683 bits each. The number field sieve needs for this n what it needs for any
-2048-bit number, about 112 bits of work; the elliptic-curve method, whose work depends on the smallest prime, needs more
-for 683 bits. No better attack on p²q of this size is published, but the form is studied less than Paillier's and RSA's.
-
-*Paillier* (1999), n = pq of two 1024-bit primes: rests on composite residuosity, about 112 bits of work at 2048 bits as
-well; encryption is 9 and decryption 15 times as slow as Okamoto–Uchiyama here.
-
-*Short exponents.* sf-heu draws p such that p - 1 has a prime factor of 224 bits (Coron, Naccache and Paillier 1999) and
-blinds an Okamoto–Uchiyama plaintext by H^r with r of 110 bits only. Pollard's kangaroos search an interval of 2^110 in
-2^56 steps, so that a *guessed* plaintext (a label has two) could be verified with the means of a large company. This
-module multiplies in (H^(2^110))^r' as well: exponents are then uniform over 220 bits and the search takes 2^110 steps.
-Paillier's exponents are half as long as n there, which is enough.
-
-Neither resists a quantum computer. Whoever has chosen ciphertexts decrypted can factor an
-Okamoto–Uchiyama key with one plaintext above p, so decryption refuses every plaintext wider than was agreed.
+What it is believed to be worth: n = pq of two 1024-bit primes; it rests on composite residuosity, about 112 bits of
+work at 2048 bits, as Okamoto–Uchiyama, and has been studied for longer and by more people. Encryption and decryption
+are some ten times as slow. Exponents of the randomness are half as long as n, which is enough. It does not resist a
+quantum computer.
 
 sf-heu holds the interpreter's lock and computes on one core: two parties use two cores when they are two processes.
 """
@@ -28,7 +14,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from heu import numpy as hnp
@@ -39,44 +25,35 @@ from ftl.crypto.cipher import Ciphertexts, check_buckets, expand, slots
 from ftl.crypto.packing import Plaintexts
 from ftl.errors import CipherError
 
-SCHEMAS = {"ou": phe.SchemaType.OU, "paillier": phe.SchemaType.ZPaillier}
-RANDOM_BITS = 110
-"""Of the exponents that sf-heu draws for moduli up to 2559 bits; it draws 128 for longer ones."""
+SCHEMA = phe.SchemaType.ZPaillier
 LEAST_BITS = 2048
 MOST_BITS = 8192
 
 _STDOUT = threading.Lock()
 
-_TEXT_HEADS = {0xD9: 1, 0xDA: 2}
-"""MessagePack's marks of texts too long for the mark itself to hold the length: bytes of the length that follows."""
-
 
 @dataclass(frozen=True)
-class HeuScheme:
-    """Where sf-heu's ciphers come from.
+class PaillierScheme:
+    """Where these ciphers come from.
 
     Attributes:
-        scheme: ``ou`` for Okamoto–Uchiyama or ``paillier``.
         bits: length of the modulus, 2048 to 8192.
 
     Raises:
-        CipherError: an unknown scheme, or a modulus too short to be safe.
+        CipherError: a modulus too short to be safe.
     """
 
-    scheme: Literal["ou", "paillier"] = "ou"
     bits: int = 2048
 
     def __post_init__(self) -> None:
-        if self.scheme not in SCHEMAS:
-            raise CipherError(f"There is no cipher {self.scheme!r}.", cure=f"Use one of {', '.join(SCHEMAS)}.")
         if not LEAST_BITS <= self.bits <= MOST_BITS:
             raise CipherError(f"A modulus of {self.bits} bits.", cure=f"Use {LEAST_BITS} to {MOST_BITS} bits.")
 
-    def generate(self) -> "HeuSecretCipher":
+    def generate(self) -> "PaillierSecretCipher":
         """A fresh key pair; 0.2 to 10 s, because primes are drawn until they fit."""
-        return HeuSecretCipher(_started(hnp.setup(SCHEMAS[self.scheme], self.bits)))
+        return PaillierSecretCipher(_started(hnp.setup(SCHEMA, self.bits)))
 
-    def load_public(self, public: bytes) -> "HeuPublicCipher":
+    def load_public(self, public: bytes) -> "PaillierPublicCipher":
         """The cipher of a public key that a peer sent.
 
         Raises:
@@ -84,20 +61,16 @@ class HeuScheme:
         """
         with _refusing("This is no public key."):
             kit = hnp.setup(phe.PublicKey.load_from(public))
-        cipher = HeuPublicCipher(_started(kit))
-        if kit.get_schema() != SCHEMAS[self.scheme] or cipher.capacity < self._least_capacity:
+        cipher = PaillierPublicCipher(_started(kit))
+        if kit.get_schema() != SCHEMA or cipher.capacity < self.bits - 2:
             raise CipherError(
-                f"The public key is none of {self.scheme} with {self.bits} bits or more.",
+                f"The public key is none of paillier with {self.bits} bits or more.",
                 cure="Let all parties run with the same cipher settings.",
             )
         return cipher
 
-    @property
-    def _least_capacity(self) -> int:
-        return self.bits // 3 if self.scheme == "ou" else self.bits - 2
 
-
-class HeuPublicCipher:
+class PaillierPublicCipher:
     """What everybody may do with a public key; see :class:`~ftl.crypto.PublicCipher`."""
 
     def __init__(self, kit: Any) -> None:
@@ -105,12 +78,11 @@ class HeuPublicCipher:
         self._encoder = kit.bigint_encoder()
         self._encryptor = kit.encryptor()
         self._evaluator = kit.evaluator()
-        self._wide = _wide_encryptor(kit)
         self._capacity = int(kit.public_key().plaintext_bound()).bit_length() - 1
 
     @property
     def capacity(self) -> int:
-        """Bits of a plaintext: of 2048, 682 or 683 for Okamoto–Uchiyama and 2046 for Paillier; depends on the key."""
+        """Bits of a plaintext; 2046 of 2048."""
         return self._capacity
 
     def public(self) -> bytes:
@@ -178,7 +150,7 @@ class HeuPublicCipher:
         return self.refresh(self._wrap(packed))
 
     def dump(self, ciphertexts: Ciphertexts) -> bytes:
-        """As bytes; 272 each for Okamoto–Uchiyama, 527 for Paillier."""
+        """As bytes; 527 each."""
         data: bytes = ciphertexts.values.serialize()
         return data
 
@@ -202,11 +174,7 @@ class HeuPublicCipher:
         return self._encrypt([0] * length)
 
     def _encrypt(self, values: list[int]) -> Ciphertexts:
-        encrypted = self._encryptor.encrypt(self._plain(values))
-        if self._wide is not None:
-            blinding = self._wide.encrypt(self._plain([0] * len(values)))
-            encrypted = self._evaluator.add(encrypted, blinding)
-        return self._wrap(encrypted)
+        return self._wrap(self._encryptor.encrypt(self._plain(values)))
 
     def _plain(self, values: list[int]) -> Any:
         column = np.array([*values, None], dtype=object)[:-1].reshape(-1, 1)
@@ -216,7 +184,7 @@ class HeuPublicCipher:
         return Ciphertexts(values, values.rows)
 
 
-class HeuSecretCipher(HeuPublicCipher):
+class PaillierSecretCipher(PaillierPublicCipher):
     """What the key holder may do; see :class:`~ftl.crypto.SecretCipher`."""
 
     def __init__(self, kit: Any) -> None:
@@ -231,13 +199,8 @@ class HeuSecretCipher(HeuPublicCipher):
         """Nothing is done meanwhile."""
         yield
 
-    def secret(self) -> bytes:
-        """The secret key, for a cipher of the same scheme in this process; never to be sent or kept."""
-        key: bytes = self._kit.secret_key().serialize()
-        return key
-
     def decrypt(self, ciphertexts: Ciphertexts, bits: int, compressed: int | None = None) -> Plaintexts:
-        """Plaintexts below 2^bits; see the seam. Takes 0.13 ms each for Okamoto–Uchiyama."""
+        """Plaintexts below 2^bits; see the seam. Takes some 2 ms each."""
         fit = slots(self.capacity, bits)
         width = bits if compressed is None else min(fit * bits, self.capacity)
         with _refusing(
@@ -248,53 +211,6 @@ class HeuSecretCipher(HeuPublicCipher):
         if min(values) < 0:
             raise CipherError("A decrypted number is negative, which no sum of packed rows is.")
         return values if compressed is None else expand(values, compressed, self.capacity, bits)
-
-
-def _wide_encryptor(kit: Any) -> Any | None:
-    """An encryptor of zeros (H^(2^110))^r' under `kit`'s Okamoto–Uchiyama key; None for Paillier, which needs none.
-
-    It is sf-heu's own encryptor for the same key with H^(2^110) in place of H. The product of what both encrypt is
-    G^m H^(r + 2^110 r').
-    """
-    if kit.get_schema() != phe.SchemaType.OU:
-        return None
-    public = kit.public_key().serialize()
-    n, g, h, rest = _read_ou_key(public)
-    if _write_ou_key(n, g, h, rest) != public:
-        raise CipherError("sf-heu writes its public keys in an unknown form.", cure="Install sf-heu 0.5.2b0.")
-    wide = _write_ou_key(n, g, pow(h, 1 << RANDOM_BITS, n), rest)
-    return hnp.setup(phe.PublicKey.load_from(wide)).encryptor()
-
-
-def ou_public_numbers(public: bytes) -> tuple[int, int, int]:
-    """n, g and h of an Okamoto–Uchiyama public key, which hides a plaintext m as g^m h^r mod n."""
-    return _read_ou_key(public)[:3]
-
-
-def ou_secret_numbers(cipher: "HeuSecretCipher") -> tuple[int, int, int]:
-    """p, q and t of an Okamoto–Uchiyama key with n = p²q; t is the order of h modulo p²."""
-    return _read_ou_key(cipher.secret())[:3]
-
-
-def _read_ou_key(public: bytes) -> tuple[int, int, int, bytes]:
-    """The first three numbers (n, G, H or p, q, t) and what follows: MessagePack texts of little-endian bytes."""
-    numbers, position = [], 1
-    for _ in range(3):
-        head = _TEXT_HEADS.get(public[position], 0)
-        counted = public[position + 1 : position + 1 + head]
-        length = int.from_bytes(counted, "big") if head else public[position] & 31
-        position += 1 + head
-        numbers.append(int.from_bytes(public[position : position + length], "little"))
-        position += length
-    return numbers[0], numbers[1], numbers[2], public[position:]
-
-
-def _write_ou_key(n: int, g: int, h: int, rest: bytes) -> bytes:
-    written = [b"\x94"]
-    for number in (n, g, h):
-        length = number.bit_length() // 8 + 1
-        written += [b"\xda", length.to_bytes(2, "big"), number.to_bytes(length, "little")]
-    return b"".join([*written, rest])
 
 
 def _started(kit: Any) -> Any:
