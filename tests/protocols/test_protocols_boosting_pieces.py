@@ -19,6 +19,7 @@ from ftl.protocols.boosting import (
     SquaredError,
     Total,
     best_split,
+    bundles,
     columns_of,
     packing_for,
 )
@@ -123,10 +124,9 @@ def test_sums_of_some_columns_by_bin_make_the_sums_over_the_people_on_the_left(s
         [np.bincount(column, weights=weight, minlength=b) for column, b in zip(codes.T, bins, strict=True)]
     ).astype(np.int64)
     assert len(by_bin) == starts[-1]
-    order = np.random.default_rng(seed).permutation(candidates.count)
-    sent = used[candidates.place]
-    sums = candidates.sums(by_bin[at], order, sent, np.add, np.take)
-    assert sums.tolist() == [int(weight[candidates.goes_left(n)].sum()) if sent[n] else 0 for n in order]
+    given = np.random.default_rng(seed).permutation(np.flatnonzero(used[candidates.place]))
+    sums = candidates.sums(by_bin[at], given, np.add, np.take)
+    assert sums.tolist() == [int(weight[candidates.goes_left(n)].sum()) for n in given]
 
 
 @settings(max_examples=60, deadline=None)
@@ -200,3 +200,12 @@ def test_nobody_wins_with_fewer_people_or_less_hessian_than_the_rules_ask_for() 
     }
     found = {rules: best.candidates if best else [] for rules, best in chosen.items()}
     assert found == {(2, 0.0): [0], (5, 0.0): [0], (2, 3.0): [1], (5, 3.0): [], (40, 0.0): []}
+
+
+@given(st.integers(1, 60), st.integers(1, 12))
+def test_bundles_hold_every_tree_once_and_are_as_few_and_as_even_as_can_be(trees: int, together: int) -> None:
+    runs = bundles(trees, together)
+    assert [tree for run in runs for tree in run] == list(range(trees))
+    assert len(runs) == -(-trees // together)
+    assert max(map(len, runs)) - min(map(len, runs)) <= 1
+    assert max(map(len, runs)) <= together

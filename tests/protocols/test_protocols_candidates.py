@@ -27,8 +27,7 @@ def test_sums_by_bin_make_the_sum_over_the_people_on_the_left(seed: int) -> None
     places = np.array([column.first for column in candidates.columns]) + candidates.codes
     np.add.at(by_bin, places.ravel(), np.repeat(weight, places.shape[1]))
     order = np.random.default_rng(seed).permutation(candidates.count)
-    everything = np.ones(candidates.count, dtype=bool)
-    sums = candidates.sums(by_bin, order, everything, np.add, np.take)
+    sums = candidates.sums(by_bin, order, np.add, np.take)
     assert sums.tolist() == [int(weight[candidates.goes_left(number)].sum()) for number in order]
 
 

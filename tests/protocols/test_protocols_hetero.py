@@ -256,8 +256,9 @@ def test_shared_people_of_the_holdout_are_refused(frames: list[Frame]) -> None:
         run([replace(frames[0], label=unlabelled), frames[1]], LOGISTIC)
 
 
-def test_a_partner_refuses_sums_over_fewer_people_than_it_allows(frames: list[Frame]) -> None:
-    strict = LOGISTIC.settings({"people_per_column": 50})
+@pytest.mark.parametrize("bound", [{"people_per_column": 50}, {"min_rows": 21}, {"min_shared": 701}])
+def test_a_partner_refuses_sums_over_fewer_people_than_it_allows(frames: list[Frame], bound: dict[str, int]) -> None:
+    strict = LOGISTIC.settings(bound)
     recipe = PerParty({"partner": strict})
     with pytest.raises(ProtocolError, match="'bank' plans sums over too few people"):
         run(frames, recipe)

@@ -257,7 +257,12 @@ def changed(kind: type, change: Callable[[Any], Any]) -> Callable[[bytes], bytes
     ("party", "word", "change", "match"),
     [
         ("partner", "sums", changed(Sums, lambda m: Sums(m.ciphertexts, m.offered[:, :-1])), "'partner' sent an array"),
-        ("partner", "sums", changed(Sums, lambda m: Sums(m.ciphertexts[1:], m.offered)), r"'partner' sent sums of \d"),
+        (
+            "partner",
+            "sums",
+            changed(Sums, lambda m: Sums(m.ciphertexts[1:], m.offered)),
+            "'partner' sent 0 lists of sums; 1 were",
+        ),
         ("partner", "sums", changed(Sums, lambda m: Sums([b"[1]"], m.offered)), "'partner' sent sums that cannot"),
         ("partner", "sums", changed(Sums, lambda m: Sums(m.ciphertexts, m.offered + 9)), "candidates of an unknown"),
         ("partner", "sides", changed(Sides, lambda m: Sides(m.left ^ np.uint8(255))), "'partner' sent people to the"),
@@ -275,6 +280,12 @@ def changed(kind: type, change: Callable[[Any], Any]) -> Callable[[bytes], bytes
             "plan that makes no sense",
         ),
         ("bank", "start", changed(Start, lambda m: Start(_other(m.plan, people=7), m.public)), "plans with 7 shared"),
+        (
+            "bank",
+            "start",
+            changed(Start, lambda m: Start(_other(m.plan, together=2), m.public)),
+            "plan that makes no sense",
+        ),
         ("bank", "start", changed(Start, lambda m: Start(m.plan, b"no key")), "'bank' sent a key that cannot be used"),
     ],
 )

@@ -393,7 +393,7 @@ def test_a_partner_of_noise_is_not_trusted() -> None:
             lambda m: Sums(m.ciphertexts, m.offered[:, :-1]),
             r"'partner' sent an array of shape .* under 'round/0",
         ),
-        ("Sums", lambda m: Sums(m.ciphertexts[:-1], m.offered), r"'partner' sent sums of \d nodes"),
+        ("Sums", lambda m: Sums(m.ciphertexts[:-1], m.offered), r"'partner' sent 0 lists of sums; 1 were"),
         (
             "Sums",
             lambda m: Sums([b"[1, 2]"] * len(m.ciphertexts), m.offered),

@@ -49,7 +49,7 @@ from ftl.protocols.boosting.losses import LogLoss, Loss, Softmax, SquaredError, 
 from ftl.protocols.boosting.masks import collect_masks, mask_type
 from ftl.protocols.boosting.messages import Kept, Masks, Plan, Working, receive, require_shape, send
 from ftl.protocols.boosting.offers import Best, FixedPoint, Offer, Rules, Total, best_split
-from ftl.protocols.boosting.partition import Partition, columns_of, from_bits, leaf_bits, to_bits
+from ftl.protocols.boosting.partition import Partition, bundles, columns_of, from_bits, leaf_bits, to_bits
 from ftl.protocols.boosting.passive import Summing, accept, join
 from ftl.protocols.boosting.sampling import Sampling
 
@@ -75,6 +75,7 @@ __all__ = [
     "Working",
     "accept",
     "best_split",
+    "bundles",
     "collect_masks",
     "columns_of",
     "from_bits",

@@ -111,8 +111,7 @@ class Candidates:
     def sums(
         self,
         by_bin: A,
-        order: NDArray[np.int64],
-        sent: NDArray[np.bool_],
+        given: NDArray[np.int64],
         add: Callable[[A, A], A],
         take: Callable[[A, NDArray[np.int64]], A],
     ) -> A:
@@ -120,8 +119,7 @@ class Candidates:
 
         Args:
             by_bin: sums of all bins, column after column.
-            order: candidate at each place of the result.
-            sent: bool, shape (count,): candidates that may be seen; the others become zero.
+            given: candidate at each place of the result.
             add: element-wise sum.
             take: the elements at given places.
         """
@@ -129,9 +127,7 @@ class Candidates:
         while step < max(self.bins):  # prefix sums within each column by doubling
             cumulated = add(cumulated, take(cumulated, self._back(step)))
             step *= 2
-        base = np.where(sent, self._base, self.zero)[order]
-        extra = np.where(sent, self._extra, self.zero)[order]
-        return add(take(cumulated, base), take(cumulated, extra))
+        return add(take(cumulated, self._base[given]), take(cumulated, self._extra[given]))
 
     def _back(self, step: int) -> NDArray[np.int64]:
         """The bin `step` before each bin within its numeric column; the empty bin where there is none."""

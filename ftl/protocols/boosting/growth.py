@@ -11,6 +11,7 @@ from ftl.protocols.boosting.candidates import Candidates
 from ftl.protocols.boosting.losses import Loss
 from ftl.protocols.boosting.messages import Gradients, Plan, Ready, Start, receive, send
 from ftl.protocols.boosting.offers import Rules
+from ftl.protocols.boosting.partition import bundles
 from ftl.protocols.boosting.rounds import Round
 from ftl.protocols.boosting.sampling import Sampling
 from ftl.protocols.recipe import Task
@@ -89,8 +90,7 @@ class Growth:
         tree = Round(self, number, np.repeat(factors > 0, self.plan.outputs, axis=0), gradient, hessian)
         tree.send_gradients()
         if self.cipher is not None and number + 1 < self.plan.rounds:
-            most = sum(self.sampling.most(int(each.sum())) for each in training)
-            self.cipher.ahead(most * self.plan.outputs)
+            self.cipher.ahead(self._most(training))
         for level in range(self.plan.depth):
             tree.grow(level)
         steps = self.learning_rate * tree.steps()
@@ -98,6 +98,12 @@ class Growth:
         self.owners += tree.owners
         added = np.take_along_axis(steps, tree.partition.node, axis=1)
         self.margins = self.margins + added.reshape(self.plan.ensembles, self.plan.outputs, -1).transpose(0, 2, 1)
+
+    def _most(self, training: NDArray[np.bool_]) -> int:
+        """Most ciphertexts of a round."""
+        each = [self.sampling.most(int(people.sum())) for people in training for _ in range(self.plan.outputs)]
+        runs = bundles(len(each), self.plan.together)
+        return sum(min(sum(each[tree] for tree in run), self.plan.people) for run in runs)
 
     def finish(self, rounds: int) -> None:
         """Tell the partners that no round follows the last of `rounds`."""

@@ -31,6 +31,7 @@ class Plan(msgspec.Struct, frozen=True):
         slot_bits: width of a packed sum.
         columns: share of each party's columns that a tree may use.
         first: number of the first round; above 0 when a run goes on after a break.
+        together: trees of one level whose gradients are in the same plaintexts, side by side; 1 for deeper ones.
     """
 
     people: int
@@ -43,6 +44,7 @@ class Plan(msgspec.Struct, frozen=True):
     slot_bits: int
     columns: float = 1.0
     first: int = 0
+    together: int = 1
 
     @property
     def trees(self) -> int:
@@ -68,7 +70,8 @@ class Gradients(msgspec.Struct, frozen=True):
 
     Attributes:
         training: uint8 bits, shape (trees, ceil(people / 8)): who trains each tree of the round.
-        ciphertexts: one for each of them, tree after tree.
+        ciphertexts: bundle of trees after bundle, one for each person who trains any of them; with the lowest bits for
+            the bundle's first tree, and 0 where the person does not train a tree.
     """
 
     training: NDArray[np.uint8]
@@ -76,12 +79,13 @@ class Gradients(msgspec.Struct, frozen=True):
 
 
 class Sums(msgspec.Struct, frozen=True):
-    """Passive to active: per node the candidates' left sums, encrypted and compressed, in this tree's secret order.
+    """Passive to active: per node the candidates' left sums, encrypted and compressed, in its tree's secret order.
 
     Attributes:
-        ciphertexts: one item per node, each of equally many ciphertexts.
-        offered: uint8, shape (nodes, candidates): 0 where a candidate is withheld (and 0 was encrypted), 1 where it is
-            free, 2 and 3 where the answer may only rise or fall with its column.
+        ciphertexts: one item per node, or per bundle of roots, of the candidates that are not withheld from all of
+            them; empty where all are. Trees of a bundle have one order.
+        offered: uint8, shape (nodes, candidates): 0 where a candidate is withheld, 1 where it is free, 2 and 3 where
+            the answer may only rise or fall with its column.
     """
 
     ciphertexts: list[bytes]

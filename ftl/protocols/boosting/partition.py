@@ -60,6 +60,12 @@ class Partition:
         return pairs
 
 
+def bundles(count: int, together: int) -> list[range]:
+    """Trees 0 to `count` - 1 in as few runs of at most `together` as there can be, of nearly the same length."""
+    runs = -(-count // together)
+    return [range(run * count // runs, (run + 1) * count // runs) for run in range(runs)]
+
+
 def leaf_bits(node: int, level: int, depth: int) -> int:
     """Bits of the leaves under node `node` of `level` in a tree of `depth` levels."""
     width = 1 << (depth - level)

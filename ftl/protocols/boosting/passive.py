@@ -23,7 +23,7 @@ from ftl.protocols.boosting.messages import (
     send,
 )
 from ftl.protocols.boosting.offers import WITHHELD
-from ftl.protocols.boosting.partition import Partition, bytes_of, columns_of, from_bits, to_bits
+from ftl.protocols.boosting.partition import Partition, bundles, bytes_of, columns_of, from_bits, to_bits
 from ftl.protocols.recipe import Task
 from ftl.protocols.trees import Split
 
@@ -57,6 +57,7 @@ def accept(task: Task, least_bucket: int) -> tuple[Plan, bytes] | None:
             cure="Let all parties run with the same settings.",
         )
     possible = 1 <= plan.depth <= MOST_DEPTH and plan.ensembles > 0 and plan.outputs > 0 and plan.slot_bits > 0
+    possible &= plan.together > 0
     if not (possible and 0 <= plan.first <= plan.rounds and 0 < plan.columns <= 1):
         raise ProtocolError(f"{task.active!r} sent a plan that makes no sense: {plan}.")
     return plan, start.public
@@ -72,6 +73,8 @@ def join(task: Task, plan: Plan, candidates: Candidates, scheme: AdditiveScheme,
         cipher = scheme.load_public(public)
     except CipherError as exc:
         raise ProtocolError(f"{task.active!r} sent a key that cannot be used: {exc.message}", cure=exc.cure) from exc
+    if plan.together > 1 and (plan.depth > 1 or plan.together * plan.slot_bits > cipher.capacity):
+        raise ProtocolError(f"{task.active!r} sent a plan that makes no sense: {plan}.")
     send(task, task.active, "ready", Ready(candidates.count))
     return Summing(task, plan, candidates, cipher)
 
@@ -106,14 +109,34 @@ class Summing:
             return False
         require_shape(active, topic, gradients.training, (self.plan.trees, bytes_of(self.plan.people)))
         training = from_bits(gradients.training, self.plan.people)
+        trained = np.array([training[run].any(axis=0) for run in bundles(len(training), self.plan.together)])
         try:
-            ciphertexts = self.cipher.load(gradients.ciphertexts, int(training.sum()))
+            ciphertexts = self.cipher.load(gradients.ciphertexts, int(trained.sum()))
         except CipherError as exc:
             raise ProtocolError(f"{active!r} sent gradients that cannot be read: {exc.message}", cure=exc.cure) from exc
-        tree = _Round(self, number, ciphertexts, training)
+        tree = _Round(self, number, Gathered(ciphertexts, *np.nonzero(trained)), training)
         for level in range(self.plan.depth):
             tree.grow(level)
         return True
+
+
+@dataclass(frozen=True)
+class Gathered:
+    """Packed gradients and hessians, as they came.
+
+    Attributes:
+        ciphertexts: length n.
+        bundle: int64, shape (n,): of whose trees each is.
+        person: int64, shape (n,): whose it is.
+    """
+
+    ciphertexts: Ciphertexts
+    bundle: NDArray[np.int64]
+    person: NDArray[np.int64]
+
+
+Nodes = list[tuple[int, int, int | None]]
+"""(tree, node, sibling) of nodes that are summed together: roots of a bundle, or one node."""
 
 
 class _Round:
@@ -122,18 +145,21 @@ class _Round:
     Args:
         run: the run.
         number: of the round.
-        ciphertexts: packed gradient and hessian, tree after tree one for each training person.
+        gathered: what the active party sent.
         training: bool, shape (trees, people): who trains each tree.
     """
 
-    def __init__(self, run: Summing, number: int, ciphertexts: Ciphertexts, training: NDArray[np.bool_]) -> None:
+    def __init__(self, run: Summing, number: int, gathered: Gathered, training: NDArray[np.bool_]) -> None:
         self.run = run
         self.number = number
-        self.ciphertexts = ciphertexts
+        self.gathered = gathered
         self.partition = Partition(training)
-        self.rows = np.nonzero(training)  # (tree, person) of each ciphertext
         self.released: dict[tuple[int, int], NDArray[np.bool_]] = {}  # by (tree, node) of the last level that was sent
-        self.order = [_secret_order(run.candidates.count) for _ in training]
+        self.bundle = np.zeros(len(training), dtype=np.int64)
+        self.order = np.empty((len(training), run.candidates.count), dtype=np.int64)
+        for place, trees in enumerate(bundles(len(training), run.plan.together)):
+            self.bundle[trees] = place
+            self.order[trees] = _secret_order(run.candidates.count)
         task, columns = run.task, len(run.candidates.columns)
         self.columns = columns_of(task.seed, task.frame.party, number, len(training), columns, run.plan.columns)
 
@@ -149,36 +175,48 @@ class _Round:
             self._advance(receive(task, task.active, topic % "divided", Divided), topic % "divided")
 
     def _sums(self) -> Sums:
-        candidates, cipher = self.run.candidates, self.run.cipher
-        nodes = self.partition.summed()
+        candidates, plan, nodes = self.run.candidates, self.run.plan, self.partition.summed()
         offered = np.zeros((len(nodes), candidates.count), dtype=np.uint8)
-        dumped, shown = [], {}
-        for place, (tree, node, sibling) in enumerate(nodes):
-            released = self._release(tree, node, sibling)
-            for each in (node,) if sibling is None else (node, sibling):
-                shown[tree, each] = released
-            offered[place] = np.where(released, candidates.offered, WITHHELD)[self.order[tree]]
-            sums = candidates.sums(self._by_bin(tree, node), self.order[tree], released, cipher.add, cipher.take)
-            dumped.append(cipher.dump(cipher.compress(sums, self.run.plan.slot_bits)))
-        self.released = shown
+        self.released, before = {}, self.released
+        dumped = []
+        for run in bundles(len(nodes), plan.together):
+            some = nodes[run.start : run.stop]
+            self._release(some, before)
+            for place, (tree, node, _) in zip(run, some, strict=True):
+                kinds = np.where(self.released[tree, node], candidates.offered, WITHHELD)
+                offered[place] = kinds[self.order[tree]]
+            dumped.append(self._sent(some, self.order[some[0][0]][offered[run].any(axis=0)]))
         return Sums(dumped, offered)
 
-    def _by_bin(self, tree: int, node: int) -> Ciphertexts:
-        """Sums of a node's training people by bin of the columns that the tree may use, in the layout of all bins."""
-        codes, bins, at = self.run.candidates.bins_at(self.columns[tree])
-        trees, people = self.rows
-        mask = (trees == tree) & self.partition.members(tree, node)[people]
-        [sums] = self.run.cipher.bucket_sums(self.ciphertexts, [mask], codes[people], bins)
+    def _sent(self, nodes: Nodes, given: NDArray[np.int64]) -> bytes:
+        """Sums of the candidates that are given, for all the nodes together."""
+        if not len(given):
+            return b""
+        cipher = self.run.cipher
+        sums = self.run.candidates.sums(self._by_bin(nodes), given, cipher.add, cipher.take)
+        return cipher.dump(cipher.compress(sums, self.run.plan.slot_bits * len(nodes)))
+
+    def _by_bin(self, nodes: Nodes) -> Ciphertexts:
+        """Sums of the nodes' training people by bin of the columns their trees may use, in the layout of all bins."""
+        used = np.any([self.columns[tree] for tree, _, _ in nodes], axis=0)
+        codes, bins, at = self.run.candidates.bins_at(np.asarray(used))
+        (tree, node, _), gathered = nodes[0], self.gathered
+        mask = (gathered.bundle == self.bundle[tree]) & self.partition.members(tree, node)[gathered.person]
+        [sums] = self.run.cipher.bucket_sums(gathered.ciphertexts, [mask], codes[gathered.person], bins)
         return sums if len(sums) == len(at) else self.run.cipher.take(sums, at)
 
-    def _release(self, tree: int, node: int, sibling: int | None) -> NDArray[np.bool_]:
-        """Which candidates of a node (and of its sibling, by subtraction) the active party may see."""
+    def _release(self, nodes: Nodes, before: dict[tuple[int, int], NDArray[np.bool_]]) -> None:
+        """Note which candidates of the nodes (and of siblings, by subtraction) the active party may see."""
         candidates = self.run.candidates
-        shown = [node] if sibling is None else [node, sibling]
-        counts = [candidates.counts(self.partition.trained(tree, each)) for each in shown]
-        parent = self.released.get((tree, node // 2)) if sibling is not None else None
-        allowed = self.columns[tree][candidates.place] if parent is None else parent
-        return candidates.releasable(counts, allowed)
+        shown = [(tree, each) for tree, *pair in nodes for each in pair if each is not None]
+        allowed = [
+            self.columns[tree][candidates.place] if sibling is None else before[tree, node // 2]
+            for tree, node, sibling in nodes
+        ]
+        counts = [candidates.counts(self.partition.trained(tree, each)) for tree, each in shown]
+        released = candidates.releasable(counts, np.any(allowed, axis=0))
+        own = {tree: released & may for (tree, _, _), may in zip(nodes, allowed, strict=True)}
+        self.released |= {(tree, each): own[tree] for tree, each in shown}
 
     def _checked(self, choice: Choice) -> tuple[list[tuple[int, int]], list[list[int]]]:
         """The nodes and, in this party's own numbers, the candidates of a choice that can be meant."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from ftl.crypto import SecretCipher, Sums, compressed_length
+from ftl.crypto import Plaintexts, SecretCipher, Sums, compressed_length
 from ftl.errors import CipherError, ProtocolError
 from ftl.protocols.boosting.messages import (
     Choice,
@@ -29,7 +29,7 @@ from ftl.protocols.boosting.offers import (
     Total,
     best_split,
 )
-from ftl.protocols.boosting.partition import Partition, bytes_of, columns_of, from_bits, to_bits
+from ftl.protocols.boosting.partition import Partition, bundles, bytes_of, columns_of, from_bits, to_bits
 
 if TYPE_CHECKING:
     from ftl.protocols.boosting.growth import Growth
@@ -76,12 +76,20 @@ class Round:
         growth, training, cipher = self.growth, self.partition.training, self.growth.cipher
         if cipher is None:
             return
-        packing, (gradient, hessian) = growth.rules.packing, self.scaled
-        plain = [packing.pack(g[rows], h[rows]) for g, h, rows in zip(gradient, hessian, training, strict=True)]
+        plain = [self._packed(run) for run in bundles(len(training), growth.plan.together)]
         ciphertexts = cipher.dump(cipher.encrypt(np.concatenate(plain)))
         for partner in growth.partners:
             message = Gradients(to_bits(training), ciphertexts)
             send(growth.task, partner, f"round/{self.number}/gradients", message)
+
+    def _packed(self, run: range) -> Plaintexts:
+        """Plaintexts of a bundle of trees, of the people who train any of them."""
+        packing, (gradient, hessian) = self.growth.rules.packing, self.scaled
+        training = self.partition.training[run.start : run.stop]
+        packed = np.zeros(training.shape[1], dtype=object)
+        for place, (tree, rows) in enumerate(zip(run, training, strict=True)):
+            packed[rows] += packing.pack(gradient[tree, rows], hessian[tree, rows]) << packing.bits * place
+        return packed[training.any(axis=0)]
 
     def grow(self, level: int) -> None:
         """Collect all parties' sums, choose, and divide the people."""
@@ -144,8 +152,7 @@ class Round:
         places = (np.array([column.first for column in own.columns], dtype=np.int64) + own.codes[people]).ravel()
         parts = [part[tree, people] for part in self.integers]
         by_bin = [_exact_sums(places, part, len(own.columns), sum(own.bins)) for part in (*parts, None)]
-        everything, order = np.ones(own.count, dtype=bool), np.arange(own.count)
-        sums = [own.sums(part, order, everything, np.add, np.take) for part in by_bin]
+        sums = [own.sums(part, np.arange(own.count), np.add, np.take) for part in by_bin]
         return Offer(Sums(*sums), np.where(self.columns[tree][own.place], own.offered, WITHHELD).astype(np.uint8))
 
     def _receive(self, partner: str, level: int, nodes: int) -> list[Offer]:
@@ -155,22 +162,34 @@ class Round:
         require_shape(partner, topic, message.offered, (nodes, count))
         if (message.offered > FALLING).any():
             raise ProtocolError(f"{partner!r} sent candidates of an unknown kind under {topic!r}.")
-        if len(message.ciphertexts) != nodes:
-            raise ProtocolError(f"{partner!r} sent sums of {len(message.ciphertexts)} nodes; {nodes} were expected.")
+        runs = bundles(nodes, growth.plan.together)
+        if len(message.ciphertexts) != len(runs):
+            raise ProtocolError(
+                f"{partner!r} sent {len(message.ciphertexts)} lists of sums; {len(runs)} were expected."
+            )
+        offers: list[Offer] = []
         try:
-            return [
-                Offer(self._decrypt(growth.cipher, data, count), offered)
-                for data, offered in zip(message.ciphertexts, message.offered, strict=True)
-            ]
+            for run, data in zip(runs, message.ciphertexts, strict=True):
+                offered = message.offered[run.start : run.stop]
+                sums = self._decrypt(growth.cipher, data, offered)
+                offers += [Offer(each, kinds) for each, kinds in zip(sums, offered, strict=True)]
         except CipherError as exc:
             raise ProtocolError(f"{partner!r} sent sums that cannot be read: {exc.message}", cure=exc.cure) from exc
+        return offers
 
-    def _decrypt(self, cipher: SecretCipher | None, data: bytes, count: int) -> Sums:
+    def _decrypt(self, cipher: SecretCipher | None, data: bytes, offered: NDArray[np.uint8]) -> list[Sums]:
+        """Sums of all candidates for each of a bundle's nodes; 0 of candidates that are withheld from all of them."""
         if cipher is None:
             raise CipherError("There is no key to read sums with.")
-        packing = self.growth.rules.packing
-        ciphertexts = cipher.load(data, compressed_length(count, cipher.capacity, packing.bits))
-        return packing.unpack(cipher.decrypt(ciphertexts, packing.bits, compressed=count))
+        packing, given = self.growth.rules.packing, (offered != WITHHELD).any(axis=0)
+        sums = np.zeros((len(offered), len(given)), dtype=object)
+        if given.any() or data:
+            bits, count = packing.bits * len(offered), int(given.sum())
+            ciphertexts = cipher.load(data, compressed_length(count, cipher.capacity, bits))
+            together = cipher.decrypt(ciphertexts, bits, compressed=count)
+            shifts = packing.bits * np.arange(len(offered), dtype=object)
+            sums[:, given] = together[None, :] >> shifts[:, None] & (1 << packing.bits) - 1
+        return [packing.unpack(each) for each in sums]
 
     def _choose(self, offers: dict[Node, dict[str, Offer]]) -> dict[Node, Best]:
         """The best split of each node that has one, in the order of tree and node."""

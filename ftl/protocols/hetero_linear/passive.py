@@ -54,7 +54,9 @@ def _checked(task: Task, plan: Plan, settings: Settings) -> Plan:
             f"{active!r} plans for {plan.people} people and {plan.test} of the holdout; {len(task.train)} and "
             f"{len(task.test)} are shared."
         )
-    if plan.people < settings.min_shared or plan.min_rows < 1 or plan.people_per_column < settings.people_per_column:
+    planned = (plan.people, plan.min_rows, plan.people_per_column)
+    allowed = (settings.min_shared, settings.min_rows, settings.people_per_column)
+    if any(one < least for one, least in zip(planned, allowed, strict=True)):
         raise ProtocolError(
             f"{active!r} plans sums over too few people.", cure="See that all parties have the same settings."
         )

@@ -51,7 +51,7 @@ class Settings(BaseModel):
     """With fewer shared training people the run falls back to the active party alone."""
     partner_only: bool = True
     """Also grow trees of each partner's columns alone, for people whom the active party does not know."""
-    alone_rounds: int = Field(24, ge=1, le=500)
+    alone_rounds: int = Field(12, ge=1, le=500)
     """Rounds of those."""
     alone_depth: int = Field(3, ge=1, le=6)
     """Levels of those."""

@@ -156,7 +156,9 @@ class _Run:
     def _plan(self, rounds: int, depth: int, columns: float, ensembles: int) -> Plan:
         bits = packing_for(self.shared).bits
         least = self.schedule.min_bucket
-        return Plan(self.shared, ensembles, 1, rounds, depth, least, self.settings.max_bins, bits, columns)
+        together = max(min(ensembles, self.cipher.capacity // bits), 1) if depth == 1 else 1
+        bins = self.settings.max_bins
+        return Plan(self.shared, ensembles, 1, rounds, depth, least, bins, bits, columns, together=together)
 
     def _grow(
         self, target: Target, plan: Plan, l2: float, partners: dict[str, int], own: Candidates, curve: Curve | None
