@@ -11,11 +11,11 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import asdict
+from typing import Any
 
 from benchmarks.attacks.boosting import on_trees
 from benchmarks.attacks.figures import Figure
 from benchmarks.attacks.listening import OpenScheme, carry_out
-from benchmarks.attacks.model import on_the_model
 from benchmarks.attacks.population import OUTSIDERS, SHARED, population
 from benchmarks.attacks.splitting import OFF, on_split_nn
 
@@ -37,25 +37,25 @@ def secure_boost(seed: int) -> list[Figure]:
     return on_trees(carry_out(SecureBoost(scheme), population(seed), {}), scheme, "secure_boost")
 
 
-def split_nn(seed: int) -> list[Figure]:
+def split_nn(seed: int, **given: Any) -> list[Figure]:
     from ftl.protocols.split_nn import SplitNN
 
     scheme, bare = OpenScheme(), OpenScheme()
     frames = population(seed)
-    on, off = (carry_out(SplitNN(each), frames, given) for each, given in ((scheme, {}), (bare, OFF)))
+    on, off = (carry_out(SplitNN(each), frames, {**given, **more}) for each, more in ((scheme, {}), (bare, OFF)))
     return on_split_nn(on, scheme, off, bare, "split_nn")
 
 
 def hetero_logistic(seed: int) -> list[Figure]:
-    from ftl.protocols.hetero_linear import LOGISTIC
+    from benchmarks.attacks.gradients import on_hetero_logistic
 
-    return on_the_model(carry_out(LOGISTIC, population(seed), {}), "hetero_logistic")
+    return on_hetero_logistic(seed)
 
 
 def neural_transfer(seed: int) -> list[Figure]:
-    from ftl.protocols.neural_transfer import RECIPE
+    from benchmarks.attacks.gradients import on_neural_transfer
 
-    return on_the_model(carry_out(RECIPE, population(seed), {}), "neural_transfer")
+    return on_neural_transfer(seed)
 
 
 RECIPES: dict[str, Callable[[int], list[Figure]]] = {

@@ -1,4 +1,4 @@
-"""``python -m benchmarks.serving [--json] [--folder DIR] [--seconds N] [--only NAME …]``: figures of the gateway.
+"""``python -m benchmarks.serving [--json] [--small] [--folder DIR] [--only NAME …]``: figures of the gateway.
 
 Everything is on: mutual TLS between gateway and two score servers, client token, validation, reasons, metering, and an
 A/B experiment of champion and one challenger. The load generator runs on the same machine.
@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from benchmarks.serving import load
+from benchmarks.serving.costs import costs
 from benchmarks.serving.site import Site, applicants, bodies, free_port, prepare, served
 from ftl import registry
 from ftl.registry import competition
@@ -34,6 +36,9 @@ CONNECTIONS = 64
 PEOPLE = 20_000
 SWAPS = 20
 BATCH_ROWS = 1_000_000
+SMALL_SECONDS, SMALL_ROWS = 3, 20_000
+SOAK_RATE = 500
+ON = "mutual TLS, client token, validation, A/B experiment, reasons, metering; policy, blacklist and velocities"
 
 
 def main() -> None:
@@ -44,9 +49,13 @@ def main() -> None:
     arguments.add_argument("--seconds", type=int, default=60, help="of each measurement")
     arguments.add_argument("--rows", type=int, default=BATCH_ROWS, help="of the batch")
     arguments.add_argument("--only", action="append", choices=list(PARTS), help="may be repeated")
+    arguments.add_argument("--soak", type=int, default=1800, help="seconds of 500 requests/s, for memory and errors")
+    arguments.add_argument("--small", action="store_true", help="some seconds of each, to see that it runs")
     given = arguments.parse_args()
+    if given.small:
+        given.seconds, given.rows, given.soak = SMALL_SECONDS, SMALL_ROWS, SMALL_SECONDS
     site = prepare(given.folder)
-    figures: Figures = {"machine": machine(), "seconds": given.seconds, "people": PEOPLE}
+    figures: Figures = {"machine": machine(), "seconds": given.seconds, "people": PEOPLE, "on": ON}
     for name in given.only or PARTS:
         say(f"{name} …")
         figures |= PARTS[name](site, given)
@@ -58,21 +67,23 @@ def main() -> None:
 
 
 def live(site: Site, given: argparse.Namespace) -> Figures:
-    """Closed and open loop, change of champion under load, growth of memory; in an A/B experiment."""
-    with experiment(site), served(site) as workers:
-        people = applicants(site, PEOPLE)
-        body, before = bodies(people), memory(workers)
-        load.closed(site.url, "/v1/scores", site.token, body, connections=CONNECTIONS, seconds=5)
-        cpu = sum(sum(worker.cpu_times()[:2]) for worker in workers)
-        found = load.closed(site.url, "/v1/scores", site.token, body, connections=CONNECTIONS, seconds=given.seconds)
-        cpu = sum(sum(worker.cpu_times()[:2]) for worker in workers) - cpu
-        lines = [json.dumps(person).encode() for person in people]
-        steady = load.opened(site.url, "/v1/scores", site.token, lines, rate=1000, seconds=given.seconds)
-        grown = memory(workers) - before
-    with served(site):
+    """Closed and open loop, change of champion under load; in an A/B experiment."""
+    with served(site) as workers:
+        with experiment(site):
+            people = applicants(site, PEOPLE)
+            body = bodies(people)
+            load.closed(site.url, "/v1/scores", site.token, body, connections=CONNECTIONS, seconds=5)
+            cpu = sum(sum(worker.cpu_times()[:2]) for worker in workers)
+            found = load.closed(
+                site.url, "/v1/scores", site.token, body, connections=CONNECTIONS, seconds=given.seconds
+            )
+            cpu = sum(sum(worker.cpu_times()[:2]) for worker in workers) - cpu
+            lines = [json.dumps(person).encode() for person in people]
+            steady = load.opened(site.url, "/v1/scores", site.token, lines, rate=1000, seconds=given.seconds)
         lost = swaps(site, body)
     return {
         "federated_rps": round(found.rate),
+        "federated_rps_per_core": round(found.rate / (psutil.cpu_count() or 1)),
         "federated_p50_ms": round(found.p50, 2),
         "federated_p99_ms": round(found.p99, 2),
         "cpu_microseconds_per_request": round(cpu / max(found.rate * given.seconds, 1) * 1e6),
@@ -80,7 +91,6 @@ def live(site: Site, given: argparse.Namespace) -> Figures:
         "open_loop_1000_p99_ms": round(steady.p99, 2),
         "errors": found.errors + steady.errors,
         "swap_lost": lost,
-        "memory_growth_mb": round(grown / 1e6, 1),
     }
 
 
@@ -102,6 +112,43 @@ def swaps(site: Site, body: bytes) -> int:
     changing.join()
     registry.promote(site.folder, name, "1", reason="benchmark over", approved_by="benchmark")
     return errors
+
+
+def decisions(site: Site, given: argparse.Namespace) -> Figures:
+    """Full decisions by the default policy, in an A/B experiment."""
+    asked = {"application": {"amount": 12_000.0, "term": 24}}
+    with experiment(site), served(site):
+        body = "\n".join(json.dumps({**person, **asked}) for person in applicants(site, PEOPLE)).encode()
+        load.closed(site.url, "/v1/decisions", site.token, body, connections=CONNECTIONS, seconds=2)
+        found = load.closed(site.url, "/v1/decisions", site.token, body, connections=CONNECTIONS, seconds=given.seconds)
+    return {
+        "decision_rps": round(found.rate),
+        "decision_p50_ms": round(found.p50, 2),
+        "decision_p99_ms": round(found.p99, 2),
+        "decision_errors": found.errors,
+    }
+
+
+def soak(site: Site, given: argparse.Namespace) -> Figures:
+    """Growth of memory, and errors, while requests come in at a constant rate."""
+    with experiment(site), served(site) as workers:
+        lines = [json.dumps(person).encode() for person in applicants(site, PEOPLE)]
+        ask = partial(load.opened, site.url, "/v1/scores", site.token, lines, rate=SOAK_RATE)
+        ask(seconds=min(60, given.soak))
+        before = memory(workers)
+        found = ask(seconds=given.soak)
+        grown = memory(workers) - before
+    return {
+        "memory_growth_mb": round(grown / 1e6, 1),
+        "soak_seconds": given.soak,
+        "soak_errors": found.errors,
+        "soak_p99_ms": round(found.p99, 2),
+    }
+
+
+def cost(site: Site, _: argparse.Namespace) -> Figures:
+    """Processor time of each part of a request, microseconds."""
+    return {"microseconds_per_request": costs(site)}
 
 
 def bare(site: Site, given: argparse.Namespace) -> Figures:
@@ -157,9 +204,12 @@ def batch(site: Site, given: argparse.Namespace) -> Figures:
 
 PARTS: dict[str, Callable[[Site, argparse.Namespace], Figures]] = {
     "live": live,
+    "decisions": decisions,
+    "cost": cost,
     "bare": bare,
     "mlflow": mlflow,
     "batch": batch,
+    "soak": soak,
 }
 
 

@@ -23,6 +23,8 @@ from ftl.quality import read_validated
 from ftl.serving import client_token_file
 
 READY_SECONDS = 240
+BUSY = 0.15
+"""Share of a core that a server which prepares answers takes at least."""
 UNKNOWN_EVERY = 10
 """One in ten applicants is known to nobody."""
 
@@ -76,16 +78,17 @@ def served(site: Site) -> Iterator[list[psutil.Process]]:
     process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
     try:
         _await(site)
-        yield [
-            one for one in psutil.Process(process.pid).children(recursive=True) if "worker" in " ".join(one.cmdline())
-        ]
+        everybody = psutil.Process(process.pid).children(recursive=True)
+        workers = [one for one in everybody if "worker" in " ".join(one.cmdline())]
+        _settle(workers)
+        yield workers
     finally:
         os.killpg(process.pid, signal.SIGINT)
         process.wait(30)
 
 
 def _await(site: Site) -> None:
-    """Until everybody is answered within some milliseconds: the parties have prepared all answers by then."""
+    """Until somebody is scored by all parties."""
     deadline, person = time.monotonic() + READY_SECONDS, applicants(site, 2)[1]
     headers = {"authorization": f"Bearer {site.token}"}
     while time.monotonic() < deadline:
@@ -98,10 +101,16 @@ def _await(site: Site) -> None:
         time.sleep(0.5)
     else:
         raise TimeoutError(f"{site.url} did not score within {READY_SECONDS} s; see {site.folder.root}/serving.log")
-    quiet = 0
-    while quiet < 3 and time.monotonic() < deadline:
-        busy = psutil.cpu_percent(interval=1.0)
-        quiet = quiet + 1 if busy < 25 else 0
+
+
+def _settle(workers: list[psutil.Process]) -> None:
+    """Until the servers have little to do by themselves: the parties have prepared all answers by then."""
+    deadline, quiet = time.monotonic() + READY_SECONDS, 0
+    while quiet < 2 and time.monotonic() < deadline:
+        before = [sum(one.cpu_times()[:2]) for one in workers]
+        time.sleep(1)
+        busy = max(sum(one.cpu_times()[:2]) - used for one, used in zip(workers, before, strict=True))
+        quiet = quiet + 1 if busy < BUSY else 0
 
 
 def free_port() -> int:

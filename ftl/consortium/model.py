@@ -204,6 +204,8 @@ class Coordinator(Settings):
     """Of MLflow."""
     gateway_port: Port = 0
     """Of the scoring gateway."""
+    gateway_processes: int | None = Field(None, ge=1)
+    """That answer as one gateway; one per processor core when null."""
 
 
 class Holdout(Settings):

@@ -72,7 +72,7 @@ def keep_part(node: Node, manifest: PartManifest, part: bytes, encoder: bytes) -
     write_atomically(folder / PART, part)
     write_atomically(folder / ENCODER, encoder)
     write_atomically(folder / MANIFEST, msgspec.json.format(msgspec.json.encode(written), indent=1))
-    return PartPointer(node.name, digest, len(part) + len(encoder), len(manifest.columns))
+    return PartPointer(node.name, digest, len(part) + len(encoder), len(manifest.columns), manifest.table_version)
 
 
 def keep_private(node: Node, run_id: str, files: Mapping[str, bytes]) -> None:

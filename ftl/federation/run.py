@@ -185,6 +185,8 @@ class PartPointer(msgspec.Struct, frozen=True):
     sha256: str
     bytes: int
     columns: int
+    table_version: int | None = None
+    """Delta version of the validated table that it was trained on."""
 
 
 class Result(msgspec.Struct, frozen=True):

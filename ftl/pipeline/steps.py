@@ -163,11 +163,11 @@ class Steps:
             run_id = registry.resolve(uri, name)[1].run_id
         return monitoring.drift(self.folder.node(party), run_id)
 
-    def promote(self, version: str, reason: str, approved_by: str) -> registry.ModelVersion:
+    def promote(self, version: str, reason: str, approved_by: str, figures: str = "") -> registry.ModelVersion:
         """Make a version the champion."""
         start = time.perf_counter()
         name = self.folder.consortium.training.model_name
-        model = registry.promote(self.folder, name, version, reason=reason, approved_by=approved_by)
+        model = registry.promote(self.folder, name, version, reason=reason, approved_by=approved_by, figures=figures)
         self._journal("promote", time.perf_counter() - start, detail=version)
         return model
 
@@ -198,6 +198,7 @@ class Steps:
         if experiment.ended is not None:
             raise RegistryError(f"Experiment {name!r} ended on {experiment.ended:%Y-%m-%d}.", cure=experiment.why)
         verdicts = competition.judge(self.folder, name, now)
+        competition.publish(self.folder, name)
         best = winner(verdicts)
         if best is not None and experiment.policy == "automatic":
             self.crown(name, best.challenger, best.why, "policy: automatic")
@@ -207,8 +208,12 @@ class Steps:
 
     def crown(self, name: str, version: str, reason: str, approved_by: str) -> registry.ModelVersion:
         """Promote an experiment's challenger with the test's figures as the reason, and end the experiment."""
-        model = self.promote(version, f"Experiment {name}: {reason}", approved_by)
+        looks = competition.looks(self.folder, name)
+        last = next((one for one in reversed(looks) if one.challenger == version), None)
+        figures = msgspec.json.encode(last).decode() if last else ""
+        model = self.promote(version, f"Experiment {name}: {reason}", approved_by, figures)
         competition.end(self.folder, name, self.clock(), f"Version {version} was promoted: {reason}")
+        competition.publish(self.folder, name)
         return model
 
     def _journal(

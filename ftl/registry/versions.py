@@ -15,6 +15,9 @@ from ftl.errors import RegistryError
 from ftl.federation import Result
 from ftl.registry import store
 from ftl.registry.bundle import BUNDLE_FILE, Bundle, build_bundle, decode_bundle, encode_bundle
+from ftl.registry.card import CARD_FILE, card
+from ftl.registry.gate import Gate, gate
+from ftl.registry.lineage import LINEAGE_FILE, lineage
 from ftl.registry.tracking import RUN_TAG, Tracking
 
 log = logging.getLogger(__name__)
@@ -23,6 +26,8 @@ CHAMPION = "champion"
 CHALLENGER = "challenger"
 INSTEAD_OF = "ftl.promoted.instead_of"
 """Tag of a champion: the version that answered before it."""
+REFUSED = "ftl.gate.refused"
+"""Tag of a version that may not compete: why the offline gate refused it."""
 TITLES = {"auc": "AUC", "ks": "KS", "brier": "Brier", "rmse": "RMSE", "mae": "MAE", "r2": "R²", "log_loss": "log-loss"}
 """Figures as people write them."""
 
@@ -44,7 +49,8 @@ class ModelVersion(msgspec.Struct, frozen=True):
 def register(folder: Folder, tracking: Tracking, result: Result) -> ModelVersion:
     """Log the bundle as a model and register it: `challenger`, and `champion` where there is none.
 
-    A run that was registered before keeps its version.
+    A version that the offline gate refuses gets neither alias; its tag and its card say why. A run that was registered
+    before keeps its version.
 
     Args:
         folder: the consortium.
@@ -60,16 +66,19 @@ def register(folder: Folder, tracking: Tracking, result: Result) -> ModelVersion
     bundle = build_bundle(folder, result)
     with store.asking(f"registering {bundle.name}", tracking.uri):
         client = store.client(tracking.uri)
-        version = _registered(client, bundle) or _log_model(folder, tracking, bundle, result)
-        if not _alias(client, bundle.name, CHAMPION):
-            client.set_registered_model_alias(bundle.name, CHAMPION, version)
-        if _is_newest(client, bundle.name, version):
-            client.set_registered_model_alias(bundle.name, CHALLENGER, version)
-        log.info("registry.version registered", extra={"model": bundle.name, "version": version})
+        version = _registered(client, bundle)
+        if version is None:
+            said = gate(result, _figures_of_champion(client, bundle.name))
+            version = _log_model(folder, tracking, bundle, result, said)
+            log.info("registry.version registered", extra={"model": bundle.name, "version": version, "gate": said.why})
+        if not _refused(client, bundle.name, version):
+            _let_in(client, bundle.name, version)
         return _describe(client, bundle.name, version)
 
 
-def promote(folder: Folder, name: str, version: str, *, reason: str, approved_by: str) -> ModelVersion:
+def promote(
+    folder: Folder, name: str, version: str, *, reason: str, approved_by: str, figures: str = ""
+) -> ModelVersion:
     """Make a version the champion.
 
     Args:
@@ -78,12 +87,13 @@ def promote(folder: Folder, name: str, version: str, *, reason: str, approved_by
         version: that shall answer from now on.
         reason: why, for the record.
         approved_by: who decided, for the record.
+        figures: of the test that it won, as JSON, for the record.
 
     Returns:
         the version with its aliases.
 
     Raises:
-        RegistryError: there is no such version.
+        RegistryError: there is no such version, or the offline gate refused it.
         RegistryUnavailable: MLflow does not answer.
     """
     uri = store.tracking_uri(folder)
@@ -95,9 +105,11 @@ def promote(folder: Folder, name: str, version: str, *, reason: str, approved_by
                 f"{name} has no version {version}; it has {', '.join(map(str, sorted(known, key=int))) or 'none'}.",
                 cure="Name one of these.",
             )
+        _check_gate(client, name, version)
         before = _alias(client, name, CHAMPION)
         client.set_model_version_tag(name, version, "ftl.promoted.reason", reason)
         client.set_model_version_tag(name, version, "ftl.promoted.approved_by", approved_by)
+        client.set_model_version_tag(name, version, "ftl.promoted.figures", figures)
         client.set_model_version_tag(name, version, INSTEAD_OF, before or "none")
         client.set_registered_model_alias(name, CHAMPION, version)
         return _describe(client, name, version)
@@ -128,6 +140,21 @@ def roll_back(folder: Folder, name: str, *, reason: str, approved_by: str) -> Mo
     if before == "none":
         raise RegistryError(f"{name} had no champion before version {now}.", cure="Promote a version by its number.")
     return promote(folder, name, before, reason=reason, approved_by=approved_by)
+
+
+def check_gate(uri: str, version: ModelVersion) -> None:
+    """Refuse a version that the offline gate refused.
+
+    Args:
+        uri: of the store.
+        version: of the model.
+
+    Raises:
+        RegistryError: it did, or there is no such version.
+        RegistryUnavailable: MLflow does not answer.
+    """
+    with store.asking(f"loading models:/{version.name}/{version.version}", uri):
+        _check_gate(store.client(uri), version.name, version.version)
 
 
 def current_version(uri: str, name: str, alias: str = CHAMPION) -> ModelVersion | None:
@@ -214,17 +241,43 @@ def model_code() -> Path:
     raise RegistryError(f"credit_risk_model.py is in none of {looked}.", cure="Install ftl again.")
 
 
-def _log_model(folder: Folder, tracking: Tracking, bundle: Bundle, result: Result) -> str:
+def _let_in(client: Any, name: str, version: str) -> None:
+    if not _alias(client, name, CHAMPION):
+        client.set_registered_model_alias(name, CHAMPION, version)
+    if _is_newest(client, name, version):
+        client.set_registered_model_alias(name, CHALLENGER, version)
+
+
+def _figures_of_champion(client: Any, name: str) -> dict[str, float]:
+    """What was logged of the champion on its holdout, under the figures' plain names; empty without a champion."""
+    version = _alias(client, name, CHAMPION)
+    if version is None:
+        return {}
+    logged = client.get_run(client.get_model_version(name, version).run_id).data.metrics
+    return {key.removeprefix("federated."): value for key, value in logged.items() if key.startswith("federated.")}
+
+
+def _refused(client: Any, name: str, version: str) -> bool:
+    return REFUSED in client.get_model_version(name, version).tags
+
+
+def _check_gate(client: Any, name: str, version: str) -> None:
+    if why := client.get_model_version(name, version).tags.get(REFUSED):
+        raise RegistryError(
+            f"{name} version {version} may not answer; the offline gate refused it: {why}", cure="Train a better one."
+        )
+
+
+def _log_model(folder: Folder, tracking: Tracking, bundle: Bundle, result: Result, said: Gate) -> str:
     from ftl.registry.schema import input_example, signature
 
     with store.current(tracking.uri) as mlflow, tempfile.TemporaryDirectory() as place:
-        path = Path(place) / BUNDLE_FILE
-        path.write_bytes(encode_bundle(bundle))
+        written = _write(Path(place), folder, bundle, result, said)
         with mlflow.start_run(run_id=tracking.mlflow_run_id), _without_trial_warning():
             info = mlflow.pyfunc.log_model(
                 name=bundle.name,
                 python_model=str(model_code()),
-                artifacts={"bundle": str(path)},
+                artifacts={name: str(path) for name, path in written.items()},
                 model_config={"folder": str(folder.root.resolve())},
                 signature=signature(bundle),
                 input_example=input_example(bundle),
@@ -235,8 +288,24 @@ def _log_model(folder: Folder, tracking: Tracking, bundle: Bundle, result: Resul
         client = store.client(tracking.uri)
         version = str(info.registered_model_version)
         client.set_model_version_tag(bundle.name, version, RUN_TAG, bundle.run_id)
-        client.update_model_version(bundle.name, version, description=_description(bundle, result))
+        if not said.passed:
+            client.set_model_version_tag(bundle.name, version, REFUSED, said.why)
+        client.update_model_version(bundle.name, version, description=_description(bundle, result, said))
         return version
+
+
+def _write(place: Path, folder: Folder, bundle: Bundle, result: Result, said: Gate) -> dict[str, Path]:
+    """The version's files, by the names under which its code finds them."""
+    consortium = folder.consortium
+    origin = lineage(result, {name: party.features.table for name, party in consortium.parties.items()})
+    contents = {
+        "bundle": (BUNDLE_FILE, encode_bundle(bundle)),
+        "lineage": (LINEAGE_FILE, msgspec.json.format(msgspec.json.encode(origin), indent=1)),
+        "card": (CARD_FILE, card(consortium, result, origin, said.why).encode()),
+    }
+    for file, content in contents.values():
+        (place / file).write_bytes(content)
+    return {name: place / file for name, (file, _) in contents.items()}
 
 
 @contextmanager
@@ -251,7 +320,7 @@ def _without_trial_warning() -> Iterator[None]:
         trial.setLevel(before)
 
 
-def _description(bundle: Bundle, result: Result) -> str:
+def _description(bundle: Bundle, result: Result, said: Gate) -> str:
     rows = [
         "| " + " | ".join([model, *(f"{one.figures[name]:.4f}" for name in one.intervals)]) + " |"
         for model, one in result.metrics.items()
@@ -264,6 +333,8 @@ def _description(bundle: Bundle, result: Result) -> str:
         *(" | ".join(["| model", *titles, ""]).rstrip(), "| --- |" + " --- |" * len(titles), *rows),
         "",
         *("| party | columns | SHA-256 of its part |", "| --- | --- | --- |", *parts),
+        "",
+        f"Offline gate: {said.why}",
         "",
         "The parts stay at their nodes; this version holds leaf values and hashes only.",
         *([bundle.notice] if bundle.notice else []),

@@ -26,8 +26,8 @@ class Appender:
     def flush(self) -> None:
         """Write what has been gathered."""
         if self._lines:
-            lines, self._lines = self._lines, []
-            os.write(self._file, b"\n".join(lines) + b"\n")
+            os.write(self._file, b"\n".join(self._lines) + b"\n")
+            self._lines = []
 
     def close(self) -> None:
         """Write what has been gathered and close the file; no line may follow."""

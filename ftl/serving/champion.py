@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 from pathlib import Path
 
 import msgspec
@@ -36,7 +37,7 @@ class ChampionSource:
         self.current: Champion | None = None
         self.trouble: str | None = None
         """Why MLflow could not be asked the last time, or None."""
-        self._folder = folder
+        self._folder, self._seen = folder, 0
         self._name = folder.consortium.training.model_name
 
     @property
@@ -45,9 +46,12 @@ class ChampionSource:
         return self._folder.coordinator / "serving" / f"{self._name}@{self.alias}.json"
 
     def restore(self) -> None:
-        """Take the last good bundle from disk, if there is one."""
+        """Take the bundle that is kept on disk, if one has been kept since the last look: by any gateway process."""
         try:
-            self.current = msgspec.json.decode(self.kept.read_bytes(), type=Champion)
+            written = self.kept.stat().st_mtime_ns
+            if written != self._seen:
+                self._seen = written
+                self.current = msgspec.json.decode(self.kept.read_bytes(), type=Champion)
         except FileNotFoundError:
             return
         except msgspec.MsgspecError:
@@ -89,9 +93,10 @@ class ChampionSource:
 
     def _keep(self, champion: Champion) -> None:
         self.kept.parent.mkdir(parents=True, exist_ok=True)
-        fresh = self.kept.with_suffix(".new")
+        fresh = self.kept.with_suffix(f".{os.getpid()}.new")
         fresh.write_bytes(msgspec.json.encode(champion))
         fresh.replace(self.kept)
+        self._seen = self.kept.stat().st_mtime_ns
         self.current = champion
 
     def _note(self, trouble: str | None) -> None:

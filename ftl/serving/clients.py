@@ -2,8 +2,7 @@
 
 A client shows its id and secret at ``POST /oauth/token`` (OAuth 2.0 client credentials, RFC 6749 section 4.4) and gets
 a token signed with Ed25519 (JWT, RFC 7519; EdDSA, RFC 8037) that says who it is and which services it may use. A
-gateway checks it without asking anybody. Rates are counted in each gateway process: with w processes a client gets w
-times its rate at most.
+gateway checks it without asking anybody. Rates and quotas are counted over all gateway processes of one machine.
 """
 
 import hashlib
@@ -11,9 +10,8 @@ import hmac
 import secrets
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import msgspec
 
@@ -21,6 +19,8 @@ from ftl.consortium import Folder
 from ftl.crypto import KeyStore
 from ftl.crypto.keystore import create_once, replace
 from ftl.errors import InvalidRequest, NotAllowed, NotAuthorised, ServiceError, TooManyRequests
+from ftl.serving.endpoints import shared_home
+from ftl.serving.shared import NAME_BYTES, SharedTable
 
 FILE = "clients.json"
 SIGNING_KEY = "tokens.key"
@@ -33,6 +33,9 @@ MOST_TOKENS = 10_000
 DAY_SECONDS = 86_400
 RELOAD_SECONDS = 1.0
 """Between two looks at the clients' file."""
+USES = "rates.table"
+BUCKETS = 1 << 10
+"""For eight thousand clients."""
 
 Scope = Literal["scores", "decisions", "outcomes", "models"]
 SCOPES: tuple[Scope, ...] = get_args(Scope)
@@ -151,16 +154,6 @@ def _digest(secret: str) -> str:
     return hashlib.sha256(secret.encode()).hexdigest()
 
 
-@dataclass
-class _Use:
-    """How much of its rate and quota a client has left."""
-
-    tokens: float
-    at: float
-    day: int
-    today: int = 0
-
-
 class Access:
     """Decides on every request.
 
@@ -177,7 +170,7 @@ class Access:
         self._clients = read_clients(folder)
         self._read_at, self._changed = clock(), self._stamp()
         self._verified: OrderedDict[bytes, tuple[str, frozenset[str], float]] = OrderedDict()
-        self._uses: dict[str, _Use] = {}
+        self._uses = SharedTable(shared_home(folder) / USES, "dqq", BUCKETS)
 
     def grant(self, name: str, secret: str, wanted: str = "") -> Grant:
         """A token for a client that knows its secret.
@@ -226,9 +219,12 @@ class Access:
             )
         if scope not in scopes or scope not in client.scopes:
             raise NotAllowed(f"{name} may not use {scope!r}.", cure="Ask the coordinator to grant it.")
-        if client.per_second or client.per_day:
-            self._count(client, requests)
+        self.count(client, requests)
         return client
+
+    def close(self) -> None:
+        """Close the file of counts."""
+        self._uses.close()
 
     def _who(self, token: bytes) -> tuple[str, frozenset[str]]:
         """Client and scopes of a valid token; an empty name for any other."""
@@ -263,24 +259,42 @@ class Access:
             return DEFAULT, frozenset(own.scopes), float("inf")
         return "", frozenset(), float("inf")
 
-    def _count(self, client: Client, requests: int) -> None:
+    def count(self, client: Client, requests: int) -> None:
+        """Count requests towards a client's rate and quota.
+
+        Raises:
+            TooManyRequests: over either of them; nothing is counted then.
+        """
+        if not requests or not (client.per_second or client.per_day):
+            return
         now = self._clock()
         today = int(now // DAY_SECONDS)
-        use = self._uses.setdefault(client.id, _Use(max(client.per_second, 1.0), now, today))
-        if use.day != today:
-            use.day, use.today = today, 0
-        if client.per_day and use.today + requests > client.per_day:
-            raise TooManyRequests(
-                f"{client.id} has used its {client.per_day} requests of today.", cure="Come tomorrow."
-            )
-        if client.per_second:
-            use.tokens = min(use.tokens + (now - use.at) * client.per_second, max(client.per_second, requests, 1.0))
-            use.at = now
-            if use.tokens < requests:
-                what = f"{client.id} may send {client.per_second:g} requests a second."
-                raise TooManyRequests(what, cure="Send fewer, or ask the coordinator for a higher rate.")
-            use.tokens -= requests
-        use.today += requests
+
+        def use(at: float, left: tuple[Any, ...] | None) -> tuple[float, int, int]:
+            tokens, day, used = left or (max(client.per_second, 1.0), today, 0)
+            used = used if day == today else 0
+            if client.per_day and used + requests > client.per_day:
+                raise TooManyRequests(
+                    f"{client.id} has used its {client.per_day} requests of today.", cure="Come tomorrow."
+                )
+            return self._left(client, tokens, max(now - at, 0.0), requests), today, used + requests
+
+        name = hashlib.blake2b(client.id.encode(), digest_size=NAME_BYTES).digest()
+        self._uses.change(name, now, use)
+
+    def _left(self, client: Client, tokens: float, seconds: float, requests: int) -> float:
+        """What is left of a bucket that fills at the client's rate (a second's worth fits), after these requests.
+
+        A batch larger than that empties it below nought, so that its rate holds on average.
+        """
+        if not client.per_second:
+            return 0.0
+        full = max(client.per_second, 1.0)
+        tokens = min(tokens + seconds * client.per_second, full)
+        if tokens < min(requests, full):
+            what = f"{client.id} may send {client.per_second:g} requests a second."
+            raise TooManyRequests(what, cure="Send fewer, or ask the coordinator for a higher rate.")
+        return tokens - requests
 
     def _current(self) -> dict[str, Client]:
         now = self._clock()

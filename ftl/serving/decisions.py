@@ -1,11 +1,10 @@
 """A gateway's side of decisions: the policy that counts today, the blacklist, velocities, and what is kept for replay.
 
-Velocities are counted in memory by keyed subject, in each gateway process for itself. What is kept on disk, to replay a
-changed policy on last month's applications, names nobody: amounts, indicators and the outcome, without any subject.
+Velocities are counted by keyed subject over all gateway processes. What is kept to replay a changed policy on last
+month's applications names nobody: amounts, indicators and the outcome, without any subject.
 """
 
 import logging
-from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -19,14 +18,13 @@ from ftl.crypto.keystore import replace
 from ftl.decision import Application, Decision, Policy, Scored
 from ftl.errors import FtlError, PolicyError
 from ftl.serving.appender import Appender
+from ftl.serving.endpoints import shared_home
+from ftl.serving.velocity import Velocity
 
 log = logging.getLogger(__name__)
 
 LOOK_SECONDS = 2.0
 """Between two looks at the policy's and the blacklist's files."""
-DAY = 86_400.0
-MONTH = 30 * DAY
-MOST_SUBJECTS = 1_000_000
 _ENCODER = msgspec.json.Encoder()
 
 
@@ -66,29 +64,6 @@ class Changed(msgspec.Struct, frozen=True):
     limit: float
 
 
-class Velocity:
-    """How often a subject has applied lately.
-
-    Args:
-        clock: seconds.
-    """
-
-    def __init__(self, clock: Callable[[], float]) -> None:
-        self._clock = clock
-        self._times: dict[str, deque[float]] = {}
-
-    def count(self, subject: str) -> tuple[int, int]:
-        """Note an application; returns those of the last day and of the last 30 days before it."""
-        now, times = self._clock(), self._times.setdefault(subject, deque())
-        while times and times[0] < now - MONTH:
-            times.popleft()
-        counted = sum(at > now - DAY for at in times), len(times)
-        times.append(now)
-        if len(self._times) > MOST_SUBJECTS:
-            del self._times[next(iter(self._times))]
-        return counted
-
-
 class Decisions:
     """Decides by the policy that counts today.
 
@@ -99,7 +74,7 @@ class Decisions:
 
     def __init__(self, folder: Folder, clock: Callable[[], float]) -> None:
         self._folder, self._clock = folder, clock
-        self._velocity = Velocity(clock)
+        self._velocity = Velocity(shared_home(folder), clock)
         self._policy: Policy | None = None
         self._stamp: tuple[object, ...] = ()
         self._listed: frozenset[str] = frozenset()
@@ -153,10 +128,9 @@ class Decisions:
             self._file.flush()
 
     def close(self) -> None:
-        """Write what has been gathered and close the file."""
-        if self._file:
-            self._file.close()
-            self._file = None
+        """Write what has been gathered and close the files."""
+        self._velocity.close()
+        self._close_month()
 
     def _look(self, today: date) -> None:
         """Take over changed files; trouble with them is logged, and what was good before goes on."""
@@ -174,9 +148,14 @@ class Decisions:
     def _month(self) -> Appender:
         path = applications(self._folder) / f"{datetime.fromtimestamp(self._clock(), UTC):%Y-%m}.jsonl"
         if self._file is None or self._file.path != path:
-            self.close()
+            self._close_month()
             self._file = Appender(path)
         return self._file
+
+    def _close_month(self) -> None:
+        if self._file:
+            self._file.close()
+            self._file = None
 
 
 def policy_home(folder: Folder) -> Path:

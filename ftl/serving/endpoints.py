@@ -1,4 +1,6 @@
-"""Where the party score servers are, as the coordinator knows it."""
+"""Where the party score servers are, and where a machine's gateway processes keep what they share."""
+
+from pathlib import Path
 
 import msgspec
 
@@ -30,3 +32,8 @@ def read_endpoints(folder: Folder) -> dict[str, str]:
         raise ServiceError(f"{path} is no list of score servers: {exc}.", cure="Correct it, or delete it.") from exc
     host, known = folder.consortium.coordinator.host, ports(folder)
     return {name: f"https://{host}:{known[f'score-{name}']}" for name in folder.consortium.parties} | agreed
+
+
+def shared_home(folder: Folder) -> Path:
+    """Folder of what the gateway processes of one machine share: counts, and nothing that names anybody."""
+    return folder.coordinator / "serving" / "shared"

@@ -1,6 +1,6 @@
 """The gateway: answers lending applications over REST by asking the parties' score servers.
 
-It keeps no state of its own beside the last good bundle and the meter: run as many as needed.
+Its processes share what must be counted once (:mod:`ftl.serving.shared`): run as many as needed.
 """
 
 import asyncio
@@ -8,6 +8,7 @@ import logging
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from importlib import resources
 
@@ -22,6 +23,7 @@ from ftl.serving.clients import Access, Client, Scope, read_grant_request
 from ftl.serving.competitions import Competitions
 from ftl.serving.credentials import metering_key, pseudonymise, scoring_key
 from ftl.serving.decisions import Decisions
+from ftl.serving.endpoints import shared_home
 from ftl.serving.live import Live, Lives
 from ftl.serving.messages import (
     Accepted,
@@ -44,6 +46,9 @@ log = logging.getLogger(__name__)
 
 BILL_SECONDS = 0.05
 """Between two writes of what was metered."""
+
+TELL_SECONDS = 1.0
+"""Between two writes of what a process has counted, for whichever process is asked for the figures."""
 
 MOST_UNDER_WAY = 1024
 """Requests answered at the same time; a further one is told to come back."""
@@ -88,8 +93,8 @@ class Gateway:
         self._competitions = Competitions(folder, self._meter.subject, lambda: clock().timestamp())
         self._decisions = Decisions(folder, lambda: clock().timestamp())
         self._access = Access(folder, lambda: clock().timestamp())
-        self._replays = Replays(lambda: clock().timestamp())
-        self._lives, self._metrics = Lives(folder, budget), Metrics()
+        self._replays = Replays(shared_home(folder), metering_key(folder), lambda: clock().timestamp())
+        self._lives, self._metrics = Lives(folder, budget), Metrics(shared_home(folder))
         self._process, self._requests, self._under_way = secrets.token_hex(4), 0, 0
 
     def app(self) -> App:
@@ -110,7 +115,7 @@ class Gateway:
             ("GET", "/docs"): self._docs,
             **{route: self._counted(route[1], handler) for route, handler in counted.items()},
         }
-        background = [lambda: self._lives.source.follow(self._poll), self._watch, self._bill]
+        background = [lambda: self._lives.source.follow(self._poll), self._watch, self._bill, self._tell]
         return App(routes, start=self._start, background=background, stop=self._close)
 
     async def _start(self) -> None:
@@ -121,11 +126,14 @@ class Gateway:
         self._meter.close()
         self._competitions.close()
         self._decisions.close()
+        self._access.close()
+        self._replays.close()
         self._lives.close()
 
     async def _watch(self) -> None:
         """Take over a new champion or new addresses soon after they are known."""
         while True:
+            self._lives.source.restore()
             try:
                 await self._lives.renew()
             except FtlError as error:
@@ -135,9 +143,18 @@ class Gateway:
     async def _bill(self) -> None:
         while True:
             await asyncio.sleep(BILL_SECONDS)
-            self._meter.flush()
-            self._competitions.flush()
-            self._decisions.flush()
+            try:
+                self._meter.flush()
+                self._competitions.flush()
+                self._decisions.flush()
+            except OSError as error:  # nothing is forgotten: the next write takes it along
+                log.error("serving.metering failed", extra={"reason": error.strerror})  # noqa: TRY400
+
+    async def _tell(self) -> None:
+        while True:
+            with suppress(OSError):
+                self._metrics.share(self._under_way)
+            await asyncio.sleep(TELL_SECONDS)
 
     def _counted(self, path: str, handler: Handler) -> Handler:
         """Bounds how many requests are under way, turns errors into problems, and counts."""
@@ -163,9 +180,9 @@ class Gateway:
         started = time.perf_counter()
         client, live = self._admit(request, "scores"), self._lives.now
         applicant = live.reader.read(request.body)
-        self._replays.refuse(client.id, request.headers.get(b"idempotency-key"))
         pseudonym = pseudonymise(self._key, live.champion.bundle.identifiers, applicant.identifiers)
-        version, answer = await self._answered(live, pseudonym, applicant)
+        with self._replays.once(client.id, request.headers.get(b"idempotency-key")):
+            version, answer = await self._answered(live, pseudonym, applicant)
         if answer is None:
             raise ApplicantUnknown(
                 f"{live.champion.bundle.active} does not know the applicant.", cure="Check the identifiers."
@@ -187,9 +204,9 @@ class Gateway:
         if service not in self._decisions.policy.declared.services:
             known = ", ".join(self._decisions.policy.declared.services)
             raise InvalidRequest("There is no such service.", cure=f"Services: {known}.", field="service")
-        self._replays.refuse(client.id, request.headers.get(b"idempotency-key"))
         pseudonym = pseudonymise(self._key, live.champion.bundle.identifiers, applicant.identifiers)
-        version, said = await self._scored(live, pseudonym, applicant)
+        with self._replays.once(client.id, request.headers.get(b"idempotency-key")):
+            version, said = await self._scored(live, pseudonym, applicant)
         answer = said if isinstance(said, Answer) else None
         scored = Scored(said.probability, said.together.degraded) if isinstance(said, Answer) else said
         events = {str(kind): counts for kind, counts in asked.events.items()}
@@ -228,12 +245,13 @@ class Gateway:
 
     async def _batch(self, request: Request) -> Response:
         started = time.perf_counter()
-        client, live = self._admit(request, "scores"), self._lives.now
+        client, live = self._admit(request, "scores", requests=0), self._lives.now
         applicants = live.reader.read_many(request.body)
-        self._replays.refuse(client.id, request.headers.get(b"idempotency-key"))
+        self._access.count(client, len(applicants))
         said: list[BatchAnswer] = []
-        for first in range(0, len(applicants), CHUNK):
-            said += await self._score_some(live, client, applicants[first : first + CHUNK], started)
+        with self._replays.once(client.id, request.headers.get(b"idempotency-key")):
+            for first in range(0, len(applicants), CHUNK):
+                said += await self._score_some(live, client, applicants[first : first + CHUNK], started)
         return Response(msgspec.json.encode(BatchResponse(said)), headers=PRIVATE)
 
     async def _score_some(
@@ -287,8 +305,8 @@ class Gateway:
             self._competitions.learn(pseudonym, one.outcome, one.group)
         return Response(msgspec.json.encode(Accepted(len(told))), headers=PRIVATE)
 
-    def _admit(self, request: Request, scope: Scope) -> Client:
-        return self._access.admit(request.headers.get(b"authorization", b""), scope)
+    def _admit(self, request: Request, scope: Scope, requests: int = 1) -> Client:
+        return self._access.admit(request.headers.get(b"authorization", b""), scope, requests)
 
     def _trace_id(self) -> str:
         """Names one request; the first half is the process's own."""

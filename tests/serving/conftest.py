@@ -85,7 +85,7 @@ class Site:
 
     def _spawn(self, name: str) -> None:
         # A patient budget: a busy machine must not make answers degraded.
-        module = ["ftl.serving.gateway", str(self.folder.root), "--budget", "1.0"]
+        module = ["ftl.serving.gateway", str(self.folder.root), "--budget", "1.0", "--processes", "1"]
         if name != "gateway":
             module = ["ftl.serving.party", str(self.folder.root), name]
         log = (self.folder.root / f"{name}.log").open("ab")

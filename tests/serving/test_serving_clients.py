@@ -1,5 +1,8 @@
 """Clients, tokens, rates and replays; the endpoints that need them."""
 
+import fcntl
+import multiprocessing
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -9,9 +12,21 @@ import pytest
 from conftest import Site, expected, identifiers, make_site
 
 from ftl.consortium import Folder
-from ftl.errors import InvalidRequest, NotAllowed, NotAuthorised, Replayed, ServiceError, TooManyRequests
+from ftl.errors import (
+    InvalidRequest,
+    NotAllowed,
+    NotAuthorised,
+    PartyUnavailable,
+    Replayed,
+    ServiceError,
+    TooManyRequests,
+)
 from ftl.serving.clients import Access, add_client, clients_file, read_clients, read_grant_request, remove_client
+from ftl.serving.endpoints import shared_home
+from ftl.serving.metrics import Metrics
 from ftl.serving.replay import Replays
+from ftl.serving.shared import SharedTable
+from ftl.serving.velocity import Velocity
 
 
 class Clock:
@@ -145,27 +160,153 @@ def test_anything_but_client_credentials_is_refused(body: bytes) -> None:
         read_grant_request(body, b"")
 
 
-def test_a_repeated_idempotency_key_is_refused_for_its_client_only_and_not_for_ever() -> None:
+def test_a_repeated_idempotency_key_is_refused_for_its_client_only_and_not_for_ever(tmp_path: Path) -> None:
     clock = Clock()
-    replays = Replays(clock)
-    replays.refuse("a", b"k")
-    replays.refuse("b", b"k")
-    replays.refuse("a", None)
-    replays.refuse("a", None)
-    with pytest.raises(Replayed, match="was answered before"):
-        replays.refuse("a", b"k")
+    replays, neighbour = Replays(tmp_path, b"k", clock), Replays(tmp_path, b"k", clock)
+
+    def send(client: str, key: bytes | None, to: Replays = replays) -> None:
+        with to.once(client, key):
+            pass
+
+    send("a", b"k")
+    send("b", b"k")
+    send("a", None)
+    send("a", None)
+    for process in (replays, neighbour):
+        with pytest.raises(Replayed, match="was answered before"):
+            send("a", b"k", process)
     clock.now += 601
-    replays.refuse("a", b"k")
+    send("a", b"k", neighbour)
     with pytest.raises(InvalidRequest, match="0 bytes"):
-        replays.refuse("a", b"")
+        send("a", b"")
+
+
+def test_what_failed_for_the_moment_may_be_sent_again_under_its_key_and_what_was_refused_may_not(
+    tmp_path: Path,
+) -> None:
+    replays = Replays(tmp_path, b"k", Clock())
+    with pytest.raises(PartyUnavailable, match="away"), replays.once("a", b"1"):
+        raise PartyUnavailable("away")
+    with replays.once("a", b"1"):
+        pass
+    with pytest.raises(InvalidRequest, match="wrong"), replays.once("a", b"2"):
+        raise InvalidRequest("wrong")
+    with pytest.raises(Replayed, match="before"), replays.once("a", b"2"):
+        pass
+
+
+def test_rates_and_quotas_are_one_over_all_processes_and_outlive_them(place: Folder, clock: Clock) -> None:
+    secret = add_client(place, "lender", per_second=5, per_day=8)
+    one, other = Access(place, clock), Access(place, clock)
+    token = bearer(one.grant("lender", secret).access_token)
+    for number in range(5):
+        (one, other)[number % 2].admit(token, "scores")
+    with pytest.raises(TooManyRequests, match="5 requests a second"):
+        other.admit(token, "scores")
+    clock.now += 1
+    for _ in range(3):
+        other.admit(token, "scores")
+    with pytest.raises(TooManyRequests, match="its 8 requests of today"):
+        Access(place, clock).admit(token, "scores")
+
+
+def test_a_batch_counts_for_each_of_its_applicants(place: Folder, clock: Clock) -> None:
+    secret = add_client(place, "lender", per_second=5)
+    access = Access(place, clock)
+    token = bearer(access.grant("lender", secret).access_token)
+    access.admit(token, "scores", 20)
+    for seconds, refused in ((1, True), (1.8, True), (0.6, False)):
+        clock.now += seconds
+        if refused:
+            with pytest.raises(TooManyRequests, match="5 requests a second"):
+                access.admit(token, "scores")
+        else:
+            access.admit(token, "scores")
+
+
+@pytest.mark.parametrize("jump", [-86_400.0, -3600.0, 3600.0 * 24 * 400])
+def test_a_clock_that_jumps_locks_no_client_out(place: Folder, clock: Clock, jump: float) -> None:
+    secret = add_client(place, "lender", per_second=2)
+    access, replays = Access(place, clock), Replays(shared_home(place), b"k", clock)
+    token = bearer(access.grant("lender", secret).access_token)
+    access.admit(token, "scores")
+    with replays.once("lender", b"1"):
+        pass
+    clock.now += jump
+    renewed = bearer(access.grant("lender", secret).access_token)
+    for _ in range(6):
+        access.admit(renewed, "scores")
+        clock.now += 0.5
+    with replays.once("lender", b"2"):
+        pass
+    assert Velocity(shared_home(place), clock).count("ab" * 16) == (0, 0)
+
+
+def test_applications_are_counted_over_processes_for_a_day_and_a_month(tmp_path: Path, clock: Clock) -> None:
+    one, other, subject = Velocity(tmp_path, clock), Velocity(tmp_path, clock), "5c" * 16
+    assert [one.count(subject), other.count(subject), one.count("5d" * 16)] == [(0, 0), (1, 1), (0, 0)]
+    clock.now += 86_400
+    assert other.count(subject) == (0, 2)
+    clock.now += 30 * 86_400 - 1
+    assert one.count(subject) == (0, 1)
+    for _ in range(30):
+        counted = other.count(subject)
+    assert counted == (24, 24)
+
+
+def add(path: Path, times: int) -> None:
+    table = SharedTable(path, "q", 1)
+    for _ in range(times):
+        table.change(b"n" * 16, 1.0, lambda _, record: [1 + (record or (0,))[0]])
+
+
+def test_counts_of_processes_that_count_at_once_add_up_and_none_waits_for_one_that_froze(tmp_path: Path) -> None:
+    path, context = tmp_path / "t", multiprocessing.get_context("fork")
+    counting = [context.Process(target=add, args=(path, 2000)) for _ in range(3)]
+    for process in counting:
+        process.start()
+    for process in counting:
+        process.join()
+    seen: list[object] = []
+    table = SharedTable(path, "q", 1)
+    table.change(b"n" * 16, 1.0, lambda _, record: seen.extend(record or ()) or [0])
+    assert seen == [6000]
+    with path.open("rb") as frozen:
+        fcntl.flock(frozen, fcntl.LOCK_EX)
+        started = time.monotonic()
+        table.change(b"n" * 16, 1.0, lambda *_: [7])
+        assert time.monotonic() - started < 1
+
+
+def test_a_full_bucket_gives_up_the_record_changed_longest_ago(tmp_path: Path) -> None:
+    table = SharedTable(tmp_path / "t", "q", 1)
+    for number in range(9):
+        table.change(bytes([number + 1]) * 16, float(number + 1), lambda _, record: record or [5])
+    found: dict[int, object] = {}
+    for number in (1, 2):
+        table.change(bytes([number + 1]) * 16, 99.0, lambda _, r, n=number: found.setdefault(n, r) or [0])
+    assert found == {1: (5,), 2: (5,)}
+
+
+def test_figures_of_all_processes_are_added_up_and_those_of_an_ended_one_stay(tmp_path: Path) -> None:
+    here, there = Metrics(tmp_path), Metrics(tmp_path)
+    there._path = tmp_path / "999999999.figures"  # of a process that has ended
+    for process in (here, there, there):
+        process.answered("/v1/scores", 200, 0.02)
+    there.answered("/v1/models", 200, 0.02)
+    there.share(5)
+    lines = here.text(2).decode().splitlines()
+    assert 'ftl_requests_total{path="/v1/scores",status="200"} 3.0' in lines
+    assert 'ftl_requests_total{path="/v1/models",status="200"} 1.0' in lines
+    assert 'ftl_request_seconds_bucket{le="0.025",path="/v1/scores"} 3.0' in lines
+    assert "ftl_requests_under_way 2.0" in lines
+    assert len(lines) == len({line.rpartition(" ")[0] for line in lines})
 
 
 def test_the_gateway_grants_tokens_to_registered_clients_and_bounds_them(site: Site) -> None:
     secret = add_client(site.folder, "shop", ("scores",), per_second=1)
     httpx.get(f"{site.url}/healthz")
     form = {"grant_type": "client_credentials"}
-    import time
-
     time.sleep(1.1)  # until the gateway has looked at the file again
     said = httpx.post(f"{site.url}/oauth/token", data=form, auth=("shop", secret))
     assert said.status_code == 200

@@ -142,7 +142,8 @@ class _Run:
         settings = self.settings
         plan = self._plan(settings.alone_rounds, settings.alone_depth, settings.alone_columns, settings.folds)
         partners = ask(self.task, plan, self.cipher, [party])
-        return self._grow(target, plan, self._label_l2, partners, no_columns(self.shared), self.curve())
+        own = no_columns(self.shared)
+        return self._grow(target, plan, self._label_l2, partners, own, self.curve(), settings.alone_rows)
 
     def curve(self, start: NDArray[np.float64] | None = None, grown: Grown | None = None) -> Curve:
         """What held-out people say of the rounds so far, from margins `start` on."""
@@ -161,12 +162,20 @@ class _Run:
         return Plan(self.shared, ensembles, 1, rounds, depth, least, bins, bits, columns, together=together)
 
     def _grow(
-        self, target: Target, plan: Plan, l2: float, partners: dict[str, int], own: Candidates, curve: Curve | None
+        self,
+        target: Target,
+        plan: Plan,
+        l2: float,
+        partners: dict[str, int],
+        own: Candidates,
+        curve: Curve | None,
+        rows: float | None = None,
     ) -> Grown:
         settings = self.settings
+        rows = rows or settings.rows
         rules = Rules(packing_for(self.shared), l2, plan.min_bucket, settings.min_gain)
         training = self.training[: plan.ensembles]
-        stage = Stage(target, plan, rules, training, settings.learning_rate, settings.rows, own)
+        stage = Stage(target, plan, rules, training, settings.learning_rate, rows, own)
         return grow(self.task, stage, partners, self.cipher, curve, self._after)
 
     def _own_candidates(self) -> Candidates:

@@ -17,8 +17,9 @@ from ftl.registry.competition.experiment import (
     start,
 )
 from ftl.registry.competition.observations import Exposure, Observations, Outcome, observations
+from ftl.registry.competition.page import experiment_page, publish
 from ftl.registry.competition.sequential import always_valid_p
-from ftl.registry.competition.verdict import Verdict, judge
+from ftl.registry.competition.verdict import Verdict, judge, looks
 
 __all__ = [
     "Comparison",
@@ -33,9 +34,12 @@ __all__ = [
     "always_valid_p",
     "compare",
     "end",
+    "experiment_page",
     "experiments",
     "judge",
+    "looks",
     "observations",
+    "publish",
     "read_experiment",
     "running",
     "start",

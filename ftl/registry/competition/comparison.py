@@ -22,7 +22,7 @@ class Figures(msgspec.Struct, frozen=True):
         approval: share of everybody at or below the cut-off.
         bad_rate: of the approved.
         profit: per applicant, for a loan of 1.
-        milliseconds_p99: of the answers it gave; NaN without any.
+        milliseconds_p99: of the answers it gave; None without any, as in shadow mode.
         degraded: share of its scores without a party that it needs.
         disparity: lowest approval rate of a group over the highest; 1 without groups.
     """
@@ -33,7 +33,7 @@ class Figures(msgspec.Struct, frozen=True):
     approval: float
     bad_rate: float
     profit: float
-    milliseconds_p99: float
+    milliseconds_p99: float | None
     degraded: float
     disparity: float
 
@@ -133,7 +133,7 @@ def _figures(
         approval=float((everybody <= cutoff).mean()),
         bad_rate=bad_rate,
         profit=float((gain * approved).mean()),
-        milliseconds_p99=float(np.quantile(times, 0.99)) if len(times) else float("nan"),
+        milliseconds_p99=float(np.quantile(times, 0.99)) if len(times) else None,
         degraded=seen.degraded.get(version, 0.0),
         disparity=_disparity(seen.group, approved),
     )

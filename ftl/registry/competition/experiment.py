@@ -14,7 +14,7 @@ from ftl.consortium import Folder
 from ftl.crypto.keystore import replace
 from ftl.errors import RegistryError
 from ftl.registry import store
-from ftl.registry.versions import CHAMPION, ModelVersion, bundle_of, current_version
+from ftl.registry.versions import CHAMPION, ModelVersion, bundle_of, check_gate, current_version
 
 NAME = re.compile(r"[a-z][a-z0-9-]{0,63}")
 Policy = Literal["automatic", "ask", "never"]
@@ -135,8 +135,8 @@ def start(
         the experiment; gateways take it up within seconds.
 
     Raises:
-        RegistryError: the name is taken or impossible, another experiment runs, a version does not exist, shares do not
-            leave anything to the champion.
+        RegistryError: the name is taken or impossible, another experiment runs, a version does not exist or was refused
+            by the offline gate, shares do not leave anything to the champion.
     """
     model, uri = folder.consortium.training.model_name, store.tracking_uri(folder)
     _check_name(folder, name)
@@ -145,6 +145,7 @@ def start(
         raise RegistryError(f"{model} has no champion to compete with.", cure="Train and register a model first.")
     _check_shares(challengers, champion.version)
     for version in challengers:
+        check_gate(uri, ModelVersion(model, version))
         bundle_of(uri, ModelVersion(model, version))
     experiment = Experiment(
         name,

@@ -1,6 +1,5 @@
 """The running verdict of an experiment: go on, promote the challenger, or keep the champion; and why."""
 
-import math
 from datetime import datetime
 from typing import Literal
 
@@ -119,5 +118,7 @@ def _broken(experiment: Experiment, comparison: Comparison) -> list[str]:
 
 
 def _slower(new: Figures, old: Figures) -> float:
-    ratio = new.milliseconds_p99 / max(old.milliseconds_p99, 1e-9)
-    return ratio if math.isfinite(ratio) else 1.0
+    """How many times as slow the challenger is; 1 where one of the two has not answered anybody."""
+    if new.milliseconds_p99 is None or old.milliseconds_p99 is None:
+        return 1.0
+    return new.milliseconds_p99 / max(old.milliseconds_p99, 1e-9)
