@@ -188,6 +188,11 @@ def _folds(label: NDArray[np.float64], count: int, seed: int) -> list[tuple[NDAr
     return [(np.flatnonzero(of != fold), np.flatnonzero(of == fold)) for fold in range(count)]
 
 
+def _unequal(weight: NDArray[np.float64] | None) -> NDArray[np.float64] | None:
+    """Weights where they differ: with any scikit-learn takes seconds for the quantiles of a few columns."""
+    return None if weight is None or not np.ptp(weight) else weight
+
+
 def _fit(rows: Labelled, settings: dict[str, float], seed: int) -> Any:
     from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
     from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
@@ -205,7 +210,7 @@ def _fit(rows: Labelled, settings: dict[str, float], seed: int) -> Any:
     values = rows.values
     with threadpool_limits(limits=1, user_api="openmp"):  # OpenMP threads that spin on few cores stall
         # scikit-learn cannot bin a column without any value; a constant one is never split.
-        return model.fit(np.where(np.isnan(values).all(axis=0), 0.0, values), rows.label, rows.weight)
+        return model.fit(np.where(np.isnan(values).all(axis=0), 0.0, values), rows.label, _unequal(rows.weight))
 
 
 def _margin(model: Any, values: NDArray[np.float64]) -> NDArray[np.float64]:
