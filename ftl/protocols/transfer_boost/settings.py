@@ -51,14 +51,14 @@ class Settings(BaseModel):
     """With fewer shared training people the run falls back to the active party alone."""
     partner_only: bool = True
     """Also grow trees of each partner's columns alone, for people whom the active party does not know."""
-    alone_rounds: int = Field(24, ge=1, le=500)
+    alone_rounds: int = Field(12, ge=1, le=500)
     """Rounds of those."""
     alone_depth: int = Field(3, ge=1, le=6)
     """Levels of those."""
-    alone_columns: float = Field(0.3, gt=0, le=1)
+    alone_columns: float = Field(0.5, gt=0, le=1)
     """Share of the partner's columns that one of those trees may use."""
-    alone_rows: float = Field(0.5, gt=0, le=1)
-    """Share of its training people on which one of those trees is grown. Half of them cost half, and teach as much."""
+    alone_learning_rate: float = Field(0.5, gt=0, le=1)
+    """Share of a leaf's Newton step that those trees take: with a larger one half as many rounds teach as much."""
     cipher: Literal["ou", "paillier"] = "ou"
     """Okamoto–Uchiyama or Paillier (some ten times slower, and studied for longer)."""
     key_bits: int = Field(2048, ge=2048, le=8192)

@@ -143,7 +143,7 @@ class _Run:
         plan = self._plan(settings.alone_rounds, settings.alone_depth, settings.alone_columns, settings.folds)
         partners = ask(self.task, plan, self.cipher, [party])
         own = no_columns(self.shared)
-        return self._grow(target, plan, self._label_l2, partners, own, self.curve(), settings.alone_rows)
+        return self._grow(target, plan, self._label_l2, partners, own, self.curve(), settings.alone_learning_rate)
 
     def curve(self, start: NDArray[np.float64] | None = None, grown: Grown | None = None) -> Curve:
         """What held-out people say of the rounds so far, from margins `start` on."""
@@ -169,13 +169,13 @@ class _Run:
         partners: dict[str, int],
         own: Candidates,
         curve: Curve | None,
-        rows: float | None = None,
+        learning_rate: float | None = None,
     ) -> Grown:
         settings = self.settings
-        rows = rows or settings.rows
+        rate = learning_rate or settings.learning_rate
         rules = Rules(packing_for(self.shared), l2, plan.min_bucket, settings.min_gain)
         training = self.training[: plan.ensembles]
-        stage = Stage(target, plan, rules, training, settings.learning_rate, rows, own)
+        stage = Stage(target, plan, rules, training, rate, settings.rows, own)
         return grow(self.task, stage, partners, self.cipher, curve, self._after)
 
     def _own_candidates(self) -> Candidates:
