@@ -263,7 +263,9 @@ def test_a_run_survives_the_restart_of_the_federation_server(federation):
 
     try:
         result, after = disturbed(folder, "survives", restart)
-        assert {line.step.round for line in after if line.step.phase == "resume"} <= {4, 5, 6}
+        resumed = {line.step.round for line in after if line.step.phase == "resume"}
+        assert len(resumed) <= 1
+        assert resumed <= set(range(4, 10))  # messages between sites may still get through while it is dying
         assert is_as_undisturbed(folder, result)
     finally:
         for popen in again:

@@ -13,7 +13,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -45,7 +45,11 @@ class Gateway:
 
     @property
     def workers(self) -> list[psutil.Process]:
-        return [one for one in self.main.children(recursive=True) if "worker" in " ".join(one.cmdline())]
+        found = []
+        for one in self.main.children(recursive=True):
+            with suppress(psutil.Error):  # it has just ended
+                found += [one] if "worker" in " ".join(one.cmdline()) else []
+        return found
 
     def ready(self, count: int = 2) -> bool:
         """Whether so many processes have answered lately."""
@@ -230,7 +234,7 @@ def test_applicants_are_gone_from_the_memory_of_all_processes_once_others_have_b
         wait_for(lambda: len(seen.answers) > 600, "other requests")
     for worker in gateway.workers:
         left = {text for part in memory(worker.pid) if b"ZQXJV" in part for text in pattern.findall(part)}
-        assert len(left) <= 3, left  # what a buffer held last; nothing piles up
+        assert len(left) <= len(marked) // 20, left  # freed, not yet written over; nothing piles up
     parties = [one for name in ("bank", "partner") for one in psutil.Process(site.processes[name].pid).children(True)]
     for process in (one for one in parties if "worker" in " ".join(one.cmdline())):
         assert not any(b"ZQXJV" in part and pattern.search(part) for part in memory(process.pid))
