@@ -38,6 +38,11 @@ class OuPublic(msgspec.Struct, frozen=True, array_like=True):
     h: bytes
 
 
+_BEGIN = {0: 0b1111, 1: 0b1011, 2: 0b1000}
+"""The four highest bits of p and q by how many bits three of their length exceed the modulus: p²q then has as many bits
+as were asked for, whatever follows."""
+
+
 @dataclass(frozen=True)
 class OuKey:
     """A key pair. Its printed form shows nothing.
@@ -58,11 +63,13 @@ class OuKey:
 
     @classmethod
     def draw(cls, bits: int) -> "OuKey":
-        """A fresh key pair whose modulus has `bits` bits or one more; some 0.2 s for 2048."""
-        size = bits // 3 + 1
-        t = _prime(ORDER_BITS)
-        p, u = _prime_above(t, size)
-        q = _prime(size)
+        """A fresh key pair whose modulus has exactly `bits` bits, so that all ciphertexts have one size; 0.02 s."""
+        size = -(-bits // 3)
+        begin = _BEGIN[3 * size - bits] << size - 4
+        end = begin + (1 << size - 4)
+        t = _prime(1 << ORDER_BITS - 1, 1 << ORDER_BITS)
+        p, u = _prime_above(t, begin, end)
+        q = _prime(begin, end)
         n, square = p * p * q, p * p
         while True:
             g = gmpy2.powmod(mpz(secrets.randbelow(int(n) - 3)) + 2, u, n)
@@ -87,7 +94,7 @@ def read_public(public: bytes, bits: int) -> tuple[mpz, mpz, mpz]:
     except msgspec.DecodeError as exc:
         raise CipherError("This is no public key.", cure="See that both parties run the same version.") from exc
     n, g, h = (mpz.from_bytes(number, "big") for number in (key.n, key.g, key.h))
-    if not bits <= n.bit_length() <= MOST_BITS + 3:
+    if not bits <= n.bit_length() <= MOST_BITS:
         raise CipherError(
             f"The public key has {n.bit_length()} bits and is none of ou with {bits} bits or more.",
             cure="Let all parties run with the same cipher settings.",
@@ -102,21 +109,21 @@ def capacity(n: mpz) -> int:
     return -(-int(n.bit_length()) // 3) - 1
 
 
-def _prime(bits: int) -> mpz:
-    """A prime whose two highest bits are set, so that products have the length one expects."""
+def _prime(begin: int, end: int) -> mpz:
+    """A prime of [begin, end)."""
     while True:
-        drawn = mpz(secrets.randbits(bits)) | (mpz(3) << bits - 2) | 1
+        drawn = mpz(begin + secrets.randbelow(end - begin)) | 1
         if gmpy2.is_prime(drawn, PRIME_TESTS):
             return drawn
 
 
-def _prime_above(t: mpz, bits: int) -> tuple[mpz, mpz]:
-    """A prime p of `bits` bits, the two highest set, and u, with p - 1 = t u."""
-    lowest, highest = (mpz(3) << bits - 2) // t + 1, (mpz(1) << bits) // t - 1
+def _prime_above(t: mpz, begin: int, end: int) -> tuple[mpz, mpz]:
+    """A prime p of [begin, end) and u, with p - 1 = t u."""
+    lowest, highest = begin // t + 1, (end - 2) // t
     while True:
         u = lowest + secrets.randbelow(int(highest - lowest))
         u += gmpy2.is_odd(u)
-        if (t * u + 1).bit_length() == bits and gmpy2.is_prime(t * u + 1, PRIME_TESTS):
+        if t * u + 1 < end and gmpy2.is_prime(t * u + 1, PRIME_TESTS):
             return t * u + 1, u
 
 

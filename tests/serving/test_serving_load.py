@@ -161,16 +161,14 @@ def test_a_partner_that_is_killed_restarted_and_frozen_under_load_costs_no_reque
         site.start("partner")
         wait_for(lambda: not seen.answers[-1][1]["degraded"], "the partner to be asked again")
         os.killpg(site.processes["partner"].pid, signal.SIGSTOP)
-        wait_for(lambda: bool(seen.answers[-1][1]["degraded"]), "a degraded answer again")
+        late = "partner did not answer within 1000 ms."
+        wait_for(lambda: any(str(body["why"]).startswith(late) for _, body in seen.answers), "an answer without it")
         os.killpg(site.processes["partner"].pid, signal.SIGCONT)
         wait_for(lambda: not seen.answers[-1][1]["degraded"], "the partner to go on")
     assert (seen.broken, dict(seen.refused)) == (0, {})
     assert wrong(site, seen) == []
-    reasons = {str(body["why"]) for _, body in seen.answers if body["degraded"]}
-    assert {reason.split(" Scored")[0] for reason in reasons} >= {
-        "partner's score server cannot be reached.",
-        "partner did not answer within 1000 ms.",
-    }
+    reasons = {str(body["why"]).split(" Scored")[0] for _, body in seen.answers if body["degraded"]}
+    assert reasons >= {"partner's score server cannot be reached.", late}
 
 
 def test_twenty_changes_of_champion_under_load_lose_no_request_and_mix_no_versions(gateway: Gateway) -> None:
@@ -223,18 +221,24 @@ def test_every_answer_is_metered_once_and_counted_once_over_both_processes(gatew
 
 def test_applicants_are_gone_from_the_memory_of_all_processes_once_others_have_been_answered(gateway: Gateway) -> None:
     site = gateway.site
-    marked, pattern = [f"ZQXJV{number:05d}" for number in range(300)], re.compile(rb"ZQXJV\d{5}")
+    marked, pattern = [f"ZQXJV{number:05d}" for number in range(1200)], re.compile(rb"ZQXJV\d{5}")
     headers = {"authorization": f"Bearer {site.token}"}
     with httpx.Client(base_url=gateway.url, headers=headers, timeout=10) as connection:
         for text in marked:
             body = {"id_number": text, "phone": f"09{text[5:]}"}
             assert connection.post("/v1/scores", json=body).status_code == 404
             connection.post("/v1/decisions", json={**body, "application": {"amount": 5.0, "term": 12}})
-    with flood(gateway) as seen:
-        wait_for(lambda: len(seen.answers) > 600, "other requests")
-    for worker in gateway.workers:
-        left = {text for part in memory(worker.pid) if b"ZQXJV" in part for text in pattern.findall(part)}
-        assert len(left) <= len(marked) // 20, left  # freed, not yet written over; nothing piles up
+
+    def left() -> int:
+        """In the process that holds most of them: in memory that is free and not yet written over."""
+        texts = [
+            {text for part in memory(worker.pid) if b"ZQXJV" in part for text in pattern.findall(part)}
+            for worker in gateway.workers
+        ]
+        return max(map(len, texts))
+
+    with flood(gateway):
+        wait_for(lambda: left() <= len(marked) // 20, "other requests to write over what was freed")
     parties = [one for name in ("bank", "partner") for one in psutil.Process(site.processes[name].pid).children(True)]
     for process in (one for one in parties if "worker" in " ".join(one.cmdline())):
         assert not any(b"ZQXJV" in part and pattern.search(part) for part in memory(process.pid))
