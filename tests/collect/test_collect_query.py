@@ -20,7 +20,8 @@ def bank(tmp_path: Path, request: pytest.FixtureRequest, clock: Any) -> Bank:
 
 
 def test_a_query_groups_what_has_landed(bank: Bank) -> None:
-    answer = query(bank.node, 'SELECT sex, count(*) n, max("limit") FROM landed.customers GROUP BY ALL ORDER BY n DESC')
+    statement = 'SELECT sex, count(*) n, max("limit") FROM landed.customers GROUP BY ALL ORDER BY n DESC, sex'
+    answer = query(bank.node, statement)
     assert [tuple(row.values()) for row in answer.to_pylist()] == [
         ("female", 20, 1049.5),
         ("male", 20, 1048.5),
