@@ -18,10 +18,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from mariadb_server import Maria
 
 from ftl.consortium import Consortium, Node
 
-KINDS = ("sqlite", "csv", "parquet", "postgresql")
+KINDS = ("sqlite", "csv", "parquet", "postgresql", "mariadb")
 NAMES = ("KNR", "TEL", "LIM", "SEX", "KIDS", "BORN", "ACTIVE", "SCORE", "UPD")
 POSTGRES = Path("/usr/lib/postgresql/15/bin")
 
@@ -109,6 +110,11 @@ def open_bank(kind: str, root: Path, request: pytest.FixtureRequest, **changes: 
         database = server.create_database()
         source, table = server.source(database), "customers"
         write = server.writer(database)
+    elif kind == "mariadb":
+        maria: Maria = request.getfixturevalue("mariadb")
+        database = maria.create_database()
+        source, table = maria.source(database), "customers"
+        write = maria.writer(database)
     elif kind == "sqlite":
         source, table = {"kind": "sqlite", "path": "core.db"}, "customers"
         write = _sqlite_writer(root / "core.db")
@@ -167,6 +173,18 @@ class Server:
         environment = os.environ | {"PGPASSWORD": self.password}
         arguments = [*map(str, command), "-U", "steward", "-d", database]
         subprocess.run(arguments, input=script, text=True, check=True, env=environment, timeout=60)
+
+    def start(self) -> None:
+        """Start it on its port and wait until it answers."""
+        data = f"{self.folder}/data"
+        streams = "-c wal_level=logical -c max_replication_slots=30 -c max_wal_senders=30"
+        options = f"-p {self.port} -h 127.0.0.1 -k '' -F {streams}"
+        _as_postgres("pg_ctl", "-D", data, "-w", "-t", "60", "-l", f"{data}/log", "-o", options, "start")
+
+    def crash(self) -> None:
+        """End it at once, as a failure of the machine would."""
+        if (self.folder / "data" / "postmaster.pid").exists():
+            _as_postgres("pg_ctl", "-D", f"{self.folder}/data", "-m", "immediate", "-w", "stop")
 
     def create_database(self) -> str:
         """An empty database with the customers' table."""
@@ -229,14 +247,10 @@ def running_server() -> Iterator[Server]:
             "-N",
             f"--pwfile={folder}/password",
         )
-        options = f"-p {server.port} -h 127.0.0.1 -k '' -F"
-        _as_postgres(
-            "pg_ctl", "-D", f"{folder}/data", "-w", "-t", "60", "-l", f"{folder}/data/log", "-o", options, "start"
-        )
+        server.start()
         yield server
     finally:
-        if (folder / "data" / "postmaster.pid").exists():
-            _as_postgres("pg_ctl", "-D", f"{folder}/data", "-m", "immediate", "-w", "stop")
+        server.crash()
         shutil.rmtree(folder)
 
 

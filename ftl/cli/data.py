@@ -1,27 +1,90 @@
 """A party's own data: collect, gate, query, map."""
 
+import signal
+import threading
+from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
 from ftl import consortium
-from ftl.cli.common import Bar, Dir, Json, Party, app, print_rows, print_table, steps_of, tables_of
+from ftl.cli.common import (
+    Bar,
+    Dir,
+    Json,
+    Party,
+    app,
+    now,
+    print_rows,
+    print_table,
+    steps_of,
+    tables_of,
+    version_or_time,
+)
 
 
 @app.command(epilog="Example: ftl collect my-consortium --party bank --mode incremental")
 def collect(
     directory: Dir,
     party: Party,
-    mode: Annotated[Literal["full", "incremental"], typer.Option(help="How to read the source.")] = "full",
+    mode: Annotated[
+        Literal["full", "incremental", "stream"],
+        typer.Option(help="How to read the source; a stream runs until stopped."),
+    ] = "full",
     table: Annotated[str | None, typer.Option(help="Only this table; all of them otherwise.")] = None,
+    start: Annotated[
+        str | None, typer.Option("--from", help="Merge only rows with this cursor or a later one.")
+    ] = None,
+    until: Annotated[str | None, typer.Option(help="Merge only rows with an earlier cursor than this.")] = None,
     as_json: Json = False,
 ) -> None:
     """Bring a party's tables from its sources into its lake."""
+    from ftl.collect import Interval
+
+    if mode == "stream":
+        _follow(directory, party, table, as_json=as_json)
+        return
     steps = steps_of(directory, in_process=True)
     tables = tables_of(steps.folder, party, table)
+    interval = None if start is None and until is None else Interval(start, until)
     with Bar() as bar:
-        reports = [steps.collect(party, name, mode, bar.show) for name in tables]
+        reports = [
+            steps.collect(party, name, mode if interval is None else "incremental", bar.show, interval)
+            for name in tables
+        ]
     print_rows(reports, as_json=as_json)
+
+
+def _follow(directory: Path, party: str, table: str | None, *, as_json: bool) -> None:
+    """Follow change streams until SIGTERM or Ctrl-C; the batch under way is finished."""
+    from ftl.collect.stream import follow, followable
+
+    folder, stop = consortium.load(directory), threading.Event()
+    named = tables_of(folder, party, table)
+    node = folder.node(party)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    tables = named if table is not None else followable(node) or named
+    print_rows(follow(node, tables, now, stop), as_json=as_json)
+
+
+@app.command(epilog="Example: ftl streams my-consortium --party bank")
+def streams(
+    directory: Dir,
+    party: Party,
+    drop: Annotated[str | None, typer.Option(help="Remove what following this table created at its source.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Show how far a party's change streams are."""
+    from ftl.collect.stream import drop_stream, status_of
+
+    folder = consortium.load(directory)
+    tables = tables_of(folder, party, drop)
+    node = folder.node(party)
+    if drop is not None:
+        drop_stream(node, drop)
+        return
+    print_rows([status for name in tables if (status := status_of(node, name)) is not None], as_json=as_json)
 
 
 @app.command(epilog="Example: ftl quality my-consortium --party bank")
@@ -36,18 +99,62 @@ def quality(
     print_rows([steps.check_quality(party, name) for name in tables_of(steps.folder, party, table)], as_json=as_json)
 
 
+@app.command(epilog="Example: ftl quarantine my-consortium --party bank")
+def quarantine(
+    directory: Dir,
+    party: Party,
+    table: Annotated[str | None, typer.Option(help="Only this table; all of them otherwise.")] = None,
+    rows: Annotated[bool, typer.Option("--rows", help="Print the rows themselves, which hold personal data.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Show what stands refused now, counted by reason, or row by row."""
+    from ftl.quality import quarantined, refusals
+
+    folder = consortium.load(directory)
+    node, tables = folder.node(party), tables_of(folder, party, table)
+    if not rows:
+        print_rows([count for name in tables for count in refusals(node, name)], as_json=as_json)
+        return
+    found = [{"table": name, **row} for name in tables for row in quarantined(node, name).to_pylist()]
+    print_table(["table", "stage", "decision", "batch", "key", "reason", "raw", "at"], found, as_json=as_json)
+
+
 @app.command(epilog='Example: ftl query my-consortium -p bank "SELECT count(*) FROM validated.accounts"')
 def query(
     directory: Dir,
     sql: Annotated[str, typer.Argument(help="One reading statement over landed.NAME and validated.NAME.")],
     party: Party,
     limit: Annotated[int | None, typer.Option(min=1, help="Show at most so many rows.")] = None,
+    as_of: Annotated[str | None, typer.Option(help="A Delta version, or a time: the tables as they were then.")] = None,
     as_json: Json = False,
 ) -> None:
     """Ask a party's own lake, inside the party; nothing can be changed, no file or network reached."""
     from ftl.collect import query as ask
 
-    found = ask(consortium.load(directory).node(party), sql, limit)
+    found = ask(consortium.load(directory).node(party), sql, limit, version_or_time(as_of))
+    print_table(found.column_names, found.to_pylist(), as_json=as_json)
+
+
+@app.command(epilog="Example: ftl changes my-consortium accounts -p bank --since 12 --json")
+def changes(
+    directory: Dir,
+    table: Annotated[str, typer.Argument(help="Lake name of the table.")],
+    party: Party,
+    since: Annotated[int, typer.Option(min=0, help="Delta version that you already have.")],
+    until: Annotated[int | None, typer.Option(min=0, help="Up to this version; the newest otherwise.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Write them to this Parquet file instead.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Print what changed in a landed table: rows inserted, updated and deleted."""
+    from ftl.collect import changes as changed
+    from ftl.collect import write_changes
+
+    folder = consortium.load(directory)
+    (name,) = tables_of(folder, party, table)
+    if out is not None:
+        print(f"{write_changes(folder.node(party), name, since, until, out)} changes written to {out}")
+        return
+    found = changed(folder.node(party), name, since, until)
     print_table(found.column_names, found.to_pylist(), as_json=as_json)
 
 

@@ -5,18 +5,22 @@
 """
 
 from ftl.collect.cast import LAKE_TYPES, cast, plain
+from ftl.collect.changes import changes, write_changes
+from ftl.collect.contract import Terms, judge
 from ftl.collect.derive import Derivation
+from ftl.collect.increment import Interval
 from ftl.collect.lake import SYNC, Lake, duplicates
 from ftl.collect.lock import exclusive
 from ftl.collect.mapping import Mapping, number, records
 from ftl.collect.normalise import normalised, normalised_text
+from ftl.collect.online import OnlineStore
 from ftl.collect.query import query
 from ftl.collect.refused import Clock, Refusal, Refused, Stage, current, joined_key
 from ftl.collect.report import Mode, SyncProgress, SyncReport
 from ftl.collect.source import Position, Since, Snapshot, Source, nearest, open_source
 from ftl.collect.suggest import suggest
 from ftl.collect.survey import Fault, survey
-from ftl.collect.sync import collect, watermark
+from ftl.collect.sync import collect, follows, watermark
 from ftl.collect.trial import Failure, Trial, try_mapping
 
 __all__ = [
@@ -26,9 +30,11 @@ __all__ = [
     "Derivation",
     "Failure",
     "Fault",
+    "Interval",
     "Lake",
     "Mapping",
     "Mode",
+    "OnlineStore",
     "Position",
     "Refusal",
     "Refused",
@@ -38,13 +44,17 @@ __all__ = [
     "Stage",
     "SyncProgress",
     "SyncReport",
+    "Terms",
     "Trial",
     "cast",
+    "changes",
     "collect",
     "current",
     "duplicates",
     "exclusive",
+    "follows",
     "joined_key",
+    "judge",
     "nearest",
     "normalised",
     "normalised_text",
@@ -57,4 +67,5 @@ __all__ = [
     "survey",
     "try_mapping",
     "watermark",
+    "write_changes",
 ]

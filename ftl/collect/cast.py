@@ -21,7 +21,7 @@ LAKE_TYPES: dict[ColumnType, pa.DataType] = {
     "date": pa.date32(),
     "timestamp": pa.timestamp("us", tz="UTC"),
 }
-"""A time without a zone is taken as UTC; a whole number as Unix seconds."""
+"""A time without a zone is in that of the column, UTC unless it says otherwise; a whole number is Unix seconds."""
 
 _TRUE = pa.array(["true", "t", "yes", "y", "1"])
 _FALSE = pa.array(["false", "f", "no", "n", "0"])
@@ -77,15 +77,24 @@ def as_text(array: pa.Array) -> pa.Array:
     return array.cast(pa.string())
 
 
-def cast(array: pa.Array, to: ColumnType) -> Cast:
+def cast(array: pa.Array, to: ColumnType, zone: str = "UTC", pattern: str | None = None) -> Cast:
     """Cast a plain array (see :func:`plain`) to a lake type.
 
     Numbers are never rounded and times never cut without saying so: a fraction does not fit ``int64``, a time of day
     not ``date``.
+
+    Args:
+        array: n cells.
+        to: the lake type.
+        zone: of timestamps that name none.
+        pattern: how texts write a date or timestamp, as in `strptime`; ISO 8601 when None.
     """
     if pa.types.is_null(array.type):
         return Cast(pa.nulls(len(array), LAKE_TYPES[to]), np.zeros(len(array), dtype=bool))
-    result = _CASTS[to](array)
+    read = array
+    if pattern is not None and _textual(array):
+        read = pc.strptime(_trimmed(array), format=pattern, unit="us", error_is_null=True)
+    result = _to_timestamp(read, zone) if to == "timestamp" else _CASTS[to](read)
     failed = pc.and_(pc.is_valid(array), pc.is_null(result))
     return Cast(result, np.asarray(failed.to_numpy(zero_copy_only=False), dtype=bool))
 
@@ -127,30 +136,36 @@ def _to_date(array: pa.Array) -> pa.Array:
     return pc.if_else(whole, days, pa.scalar(None, pa.date32()))
 
 
-def _to_timestamp(array: pa.Array) -> pa.Array:
+def _to_timestamp(array: pa.Array, zone: str = "UTC") -> pa.Array:
     utc = LAKE_TYPES["timestamp"]
     if _textual(array):
-        return _timestamp_of_text(_trimmed(array))
+        return _timestamp_of_text(_trimmed(array), zone)
     if pa.types.is_integer(array.type) or pa.types.is_floating(array.type) or pa.types.is_decimal(array.type):
         seconds = _attempt(array, lambda part: pc.cast(part, pa.int64())).values
         return _attempt(seconds, lambda part: part.cast(pa.timestamp("s")).cast(utc)).values
+    if pa.types.is_timestamp(array.type) and array.type.tz:
+        return _attempt(array, lambda part: part.cast(pa.timestamp("us", "UTC"), safe=False).cast(utc)).values
     if pa.types.is_timestamp(array.type) or pa.types.is_date(array.type):
         # Finer than a microsecond is cut: no source's clock is that good.
-        return _attempt(array, lambda part: part.cast(pa.timestamp("us", _zone(part)), safe=False).cast(utc)).values
+        return _attempt(array, lambda part: _at_zone(part.cast(pa.timestamp("us"), safe=False), zone)).values
     return pa.nulls(len(array), utc)
 
 
-def _zone(array: pa.Array) -> str | None:
-    return "UTC" if pa.types.is_timestamp(array.type) and array.type.tz else None
+def _at_zone(local: pa.Array, zone: str) -> pa.Array:
+    """The moments at which clocks of the zone showed these times; an hour that was left out counts as its end."""
+    if zone == "UTC":
+        return local.cast(LAKE_TYPES["timestamp"])
+    moments = pc.assume_timezone(local, zone, ambiguous="earliest", nonexistent="latest")
+    return moments.cast(LAKE_TYPES["timestamp"])
 
 
-def _timestamp_of_text(text: pa.Array) -> pa.Array:
+def _timestamp_of_text(text: pa.Array, zone: str) -> pa.Array:
     zoned = pc.fill_null(pc.match_substring_regex(text, _ZONED), fill_value=False)
     none = pa.scalar(None, pa.string())
     with_zone = pc.if_else(zoned, text, none)
     without = pc.if_else(zoned, none, text)
     parsed = _attempt(with_zone, lambda part: pc.cast(part, LAKE_TYPES["timestamp"])).values
-    assumed = _attempt(without, lambda part: pc.cast(part, pa.timestamp("us")).cast(LAKE_TYPES["timestamp"])).values
+    assumed = _attempt(without, lambda part: _at_zone(pc.cast(part, pa.timestamp("us")), zone)).values
     return pc.coalesce(parsed, assumed)
 
 

@@ -1,7 +1,8 @@
 """Derived columns: SQL expressions over one row, run by DuckDB with no way to a file, a network or another row."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -63,7 +64,7 @@ class Derivation:
         if name in self.schema.names:
             raise MappingError(f"{where}: there already is a column of that name.", cure="Choose another name.")
         assert self._connection is not None  # noqa: S101 - there is an expression, so there is a sandbox
-        _require_scalar(self._connection, where, expression)
+        require_scalar(self._connection, where, expression)
         self._query = f'SELECT *, ({expression}\n) AS "{name}" FROM ({self._query})'  # noqa: S608 - runs in the sandbox
         try:
             self.schema = _as_lake(self._run(mapped.empty_table())).schema
@@ -79,15 +80,17 @@ class Derivation:
         return self._connection.sql(self._query).to_arrow_table()
 
 
-def sandbox() -> duckdb.DuckDBPyConnection:
-    """A DuckDB in memory that sees registered Arrow tables only: no file, network, extension or Python variable."""
-    connection = duckdb.connect(
-        config={
-            "enable_external_access": "false",
-            "autoinstall_known_extensions": "false",
-            "autoload_known_extensions": "false",
-        }
+def sandbox(files: Iterable[Path] = ()) -> duckdb.DuckDBPyConnection:
+    """A DuckDB in memory that sees registered Arrow tables only: no file, network, extension or Python variable.
+
+    Args:
+        files: the exceptions, which it may read.
+    """
+    connection = duckdb.connect(config={"autoinstall_known_extensions": "false", "autoload_known_extensions": "false"})
+    connection.execute(
+        "SET allowed_paths = $files", {"files": [text for path in files for text in (str(path), pattern(path))]}
     )
+    connection.execute("SET enable_external_access = false")
     # Without this, a name in an expression could be a Python variable of ours.
     connection.execute("SET python_enable_replacements = false")
     connection.execute("SET TimeZone = 'UTC'")
@@ -97,7 +100,12 @@ def sandbox() -> duckdb.DuckDBPyConnection:
     return connection
 
 
-def _require_scalar(connection: duckdb.DuckDBPyConnection, where: str, expression: str) -> None:
+def pattern(path: Path) -> str:
+    """The path as DuckDB's functions take it, to which a bracket or an asterisk would be a pattern."""
+    return "".join(f"[{letter}]" if letter in "*?[" else letter for letter in str(path))
+
+
+def require_scalar(connection: duckdb.DuckDBPyConnection, where: str, expression: str) -> None:
     """Refuse anything that is not one expression over one row."""
     query = f"SELECT ({expression}\n) FROM {_ROW}"  # noqa: S608 - is only parsed
     try:

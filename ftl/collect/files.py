@@ -68,6 +68,21 @@ class FileReader:
         stats = [(path.name, path.stat()) for path in self._files(table)]
         return "+".join(f"{name}:{stat.st_size}@{stat.st_mtime_ns}" for name, stat in stats)
 
+    def files(self, table: str) -> dict[str, str]:
+        """Every file of the table, by its name in the folder, to a text that differs when it may have changed."""
+        stats = [(path, path.stat()) for path in self._files(table)]
+        return {path.relative_to(self.folder).as_posix(): f"{stat.st_size}@{stat.st_mtime_ns}" for path, stat in stats}
+
+    @contextmanager
+    def part(self, table: str, columns: Iterable[str], names: Iterable[str]) -> Iterator[Snapshot]:
+        """Read some files of the table, by their names in the folder."""
+        wanted, files = list(columns), [self.folder / name for name in names]
+        if not files:
+            yield Snapshot(0, iter(()))
+            return
+        require_columns(self.label, table, wanted, self._format.columns(files, wanted))
+        yield Snapshot(self._format.rows(files, None), self._format.batches(files, wanted, None))
+
     @contextmanager
     def snapshot(self, table: str, columns: Iterable[str], since: Since | None = None) -> Iterator[Snapshot]:
         """Read the files as they are; whoever replaces a file meanwhile must rename a new one into its place."""

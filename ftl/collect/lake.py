@@ -3,28 +3,37 @@
 A mark is a named 63-bit number kept as a Delta *app transaction* (Delta protocol, "Transaction Identifiers"): which
 sync wrote last, how far it read, from which state of the source. Because it is committed with the rows, a crash can
 lose or repeat neither. A commit whose base version is no longer the newest is refused, never rebased.
+
+A merge writes only the rows that are new: those that it replaces or removes are named in deletion vectors, and their
+files stay as they are. See :mod:`ftl.collect.vectors`.
 """
 
-import json
 import logging
+import os
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import duckdb
+import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.dataset as ds
-import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
+from ftl.collect.commit import Action, add, commit, descriptors, metadata, remove
+from ftl.collect.derive import sandbox
+from ftl.collect.parts import SYNC, Part, create_view, duplicates, locate, outdated, parts_of, read
+from ftl.collect.vectors import Descriptor, write_vectors
+from ftl.collect.writing import write_parts
 from ftl.errors import LakeConflict, LakeError
 
-SYNC = "_sync"
-"""Lake column: number of the sync that wrote the row."""
+__all__ = ["SYNC", "Lake", "duplicates"]
 
-_ROWS_PER_FILE = 2_000_000
 _FILES_BEFORE_COMPACTION = 32
+_PROPERTY = "ftl."
+NOTHING_ELSE: Mapping[str, str] = {}
 
 log = logging.getLogger(__name__)
 
@@ -35,11 +44,13 @@ class Lake:
     Args:
         path: its folder.
         version: read this version instead of the newest one.
+        at: read the version that was the newest at this moment, instead.
     """
 
-    def __init__(self, path: Path, version: int | None = None) -> None:
+    def __init__(self, path: Path, version: int | None = None, at: datetime | None = None) -> None:
         self.path = path
         self._pinned = version
+        self._at = at
 
     @property
     def version(self) -> int | None:
@@ -52,6 +63,11 @@ class Lake:
         table = self._table()
         return tuple(None if table is None else table.transaction_version(f"ftl.{name}") for name in names)
 
+    def property_of(self, name: str) -> str | None:
+        """A text that a full sync kept with the table; None where there is none."""
+        table = self._table()
+        return None if table is None else table.metadata().configuration.get(f"{_PROPERTY}{name}")
+
     def schema(self) -> pa.Schema | None:
         """The table's columns; None where there is no table."""
         table = self._table()
@@ -59,38 +75,47 @@ class Lake:
 
     def count(self) -> int:
         """Number of rows; 0 where there is no table."""
-        table = self._table()
-        return 0 if table is None else int(table.count())
+        return sum(part.alive for part in self.parts())
 
-    def read(
-        self, columns: Sequence[str] | None = None, since: int | None = None, condition: ds.Expression | None = None
-    ) -> pa.Table:
+    def parts(self) -> list[Part]:
+        """The data files; none where there is no table."""
+        table = self._table()
+        with self._translated("read"):
+            return [] if table is None else parts_of(self.path, table)
+
+    def read(self, columns: Sequence[str] | None = None, since: int | None = None) -> pa.Table:
         """Rows that were written by syncs after number `since` (all when None), at one version.
 
         Raises:
             LakeError: there is no such table or version.
         """
         table = self._require()
-        if since is not None:
-            later = ds.field(SYNC) > since
-            condition = later if condition is None else condition & later
         with self._translated("read"):
             schema = _plain_schema(table)
-            wanted = schema if columns is None else pa.schema([schema.field(name) for name in columns])
-            return table.to_pyarrow_dataset().to_table(columns=wanted.names, filter=condition).cast(wanted)
+            return read(parts_of(self.path, table), schema, schema.names if columns is None else columns, since)
 
-    def dataset(self) -> ds.Dataset:
-        """The table at one version, to be scanned without holding it in memory.
+    def create_view(self, connection: duckdb.DuckDBPyConnection, view: str, prefix: str) -> None:
+        """Make the table a view of DuckDB, which reads only what a query needs of it.
+
+        Args:
+            connection: may read the table's files (see :meth:`parts`).
+            view: its name, quoted as needed.
+            prefix: of helping tables' names, free of quotes.
 
         Raises:
             LakeError: there is no such table or version.
         """
         table = self._require()
         with self._translated("read"):
-            return table.to_pyarrow_dataset()
+            create_view(connection, view, parts_of(self.path, table), _plain_schema(table), prefix)
 
     def replace(
-        self, batches: Iterable[pa.RecordBatch | pa.Table], schema: pa.Schema, marks: Callable[[], Mapping[str, int]]
+        self,
+        batches: Iterable[pa.RecordBatch | pa.Table],
+        schema: pa.Schema,
+        marks: Callable[[], Mapping[str, int]],
+        properties: Mapping[str, str] = NOTHING_ELSE,
+        newest: tuple[Sequence[str], str | None] | None = None,
     ) -> int:
         """Make `batches` the table's whole content; readers see the old one until the commit.
 
@@ -98,6 +123,9 @@ class Lake:
             batches: streamed; never all in memory.
             schema: of every batch.
             marks: asked once all batches are written, so that it can say what was seen in them.
+            properties: texts to keep with the table; see :meth:`property_of`.
+            newest: (key columns, cursor): of rows with the same key only the one with the greatest cursor is kept, of
+                equals the last.
 
         Returns:
             the new Delta version.
@@ -105,26 +133,62 @@ class Lake:
         Raises:
             LakeConflict: somebody else committed meanwhile.
         """
-        from deltalake import Schema
-
         table = self._table() or self._create(schema)
         prefix = f"rewrite-{table.version():012d}-"
         self._sweep(table, prefix)
-        actions = list(self._write(batches, schema, prefix))
-        properties = _properties(marks())
-        with self._translated("commit"):
-            table.create_write_transaction(
-                actions, "overwrite", Schema.from_arrow(schema), [], commit_properties=properties
-            )
-        return self._committed()
+        with self._translated("write"):
+            parts = list(write_parts(self.path, prefix, batches, schema))
+        if newest is not None:
+            with sandbox([part.path for part in parts]) as connection:
+                parts = outdated(connection, parts, *newest)
+        return self._become(table, parts, schema, "OVERWRITE", marks(), properties)
 
-    def merge(self, rows: pa.Table, key: Sequence[str], removed: pa.Table, marks: Mapping[str, int]) -> int:
+    def merge(
+        self,
+        rows: pa.Table,
+        key: Sequence[str],
+        removed: pa.Table,
+        marks: Mapping[str, int],
+        properties: Mapping[str, str] = NOTHING_ELSE,
+    ) -> int:
         """Insert or update `rows` by key and delete the keys in `removed`, in one commit.
 
         Args:
-            rows: at most one per key; columns as in the table.
+            rows: at most one per key; columns as in the table, or more.
             key: columns that identify a row, without nulls.
             removed: key columns.
+            marks: committed with the rows.
+            properties: texts to keep with the table.
+
+        Returns:
+            the new Delta version.
+
+        Raises:
+            LakeConflict: somebody else committed meanwhile.
+        """
+        table = self._require()
+        parts = parts_of(self.path, table)
+        prefix = f"merge-{table.version():012d}-"
+        self._sweep(table, prefix)
+        with self._translated("merge into"):
+            added = [add(part, {}) for part in write_parts(self.path, prefix, _filled(rows), rows.schema)]
+            sought = pa.concat_tables([rows.select(list(key)), removed.select(list(key))])
+            with sandbox([part.path for part in parts]) as connection:
+                gone = locate(connection, parts, sought)
+            changes = self._without(parts, gone, descriptors(self.path, table.version()))
+            grown = _grown(table, rows.schema, properties)
+            commit(self.path, table, "MERGE", [*grown, *changes, *added], marks)
+        self._compact()
+        return self._committed()
+
+    def adopt(self, other: "Lake", without: pa.Table, marks: Mapping[str, int]) -> int:
+        """Make the rows of another table this table's whole content, without writing any of them.
+
+        The files are linked, so that both tables own them; deleting either table leaves the other whole.
+
+        Args:
+            other: on the same file system.
+            without: key columns of the rows to leave out.
             marks: committed with the rows.
 
         Returns:
@@ -133,18 +197,19 @@ class Lake:
         Raises:
             LakeConflict: somebody else committed meanwhile.
         """
-        table = self._require()
-        source = _merge_source(rows, removed, key)
-        values = {_quoted(name): f"s.{_quoted(name)}" for name in rows.column_names}
-        condition = " AND ".join(f"t.{_quoted(name)} = s.{_quoted(name)}" for name in key)
-        with self._translated("commit"):
-            merger = table.merge(
-                source, condition, source_alias="s", target_alias="t", commit_properties=_properties(marks)
-            )
-            merger = merger.when_matched_delete("s._removed").when_matched_update(values)
-            merger.when_not_matched_insert(values, predicate="NOT s._removed").execute()
-        self._compact()
-        return self._committed()
+        schema = other.schema() or pa.schema([])
+        table = self._table() or self._create(schema)
+        parts, linked = other.parts(), []
+        prefix = f"adopt-{table.version():012d}-"
+        self._sweep(table, prefix)
+        with self._translated("adopt rows into"):
+            with sandbox([part.path for part in parts]) as connection:
+                gone = locate(connection, parts, without)
+            for part in parts:
+                path = self.path / f"{prefix}{uuid.uuid4().hex}.parquet"
+                os.link(part.path, path)
+                linked.append(Part(path, part.rows, np.union1d(part.dead, gone.get(part.path, part.dead[:0]))))
+        return self._become(table, linked, schema, "ADOPT", marks, NOTHING_ELSE)
 
     def append(self, rows: pa.Table) -> None:
         """Add rows, creating the table."""
@@ -166,9 +231,12 @@ class Lake:
         if not (self.path / "_delta_log").is_dir():
             return None
         with self._translated("open"):
-            return (
-                DeltaTable(str(self.path), version=self._pinned) if DeltaTable.is_deltatable(str(self.path)) else None
-            )
+            if not DeltaTable.is_deltatable(str(self.path)):
+                return None
+            table = DeltaTable(str(self.path), version=self._pinned)
+            if self._at is not None:
+                table.load_as_version(self._at)
+            return table
 
     def _require(self) -> Any:
         table = self._table()
@@ -182,21 +250,27 @@ class Lake:
         with self._translated("create"):
             return DeltaTable.create(str(self.path), Schema.from_arrow(schema))
 
-    def _write(self, batches: Iterable[pa.RecordBatch | pa.Table], schema: pa.Schema, prefix: str) -> Iterator[Any]:
-        writer = None
-        for batch in batches:
-            if writer is None or writer.rows >= _ROWS_PER_FILE:
-                if writer is not None:
-                    yield self._closed(writer)
-                writer = _File(self.path / f"{prefix}{uuid.uuid4().hex}.parquet", schema)
-            with self._translated("write"):
-                writer.write(batch)
-        if writer is not None:
-            yield self._closed(writer)
+    def _become(
+        self,
+        table: Any,
+        parts: Sequence[Part],
+        schema: pa.Schema,
+        operation: str,
+        marks: Mapping[str, int],
+        properties: Mapping[str, str],
+    ) -> int:
+        """Commit that the table consists of these files and nothing else."""
+        from deltalake import Schema
 
-    def _closed(self, writer: "_File") -> Any:
-        with self._translated("write"):
-            return writer.close()
+        with self._translated("commit"):
+            named = {f"{_PROPERTY}{name}": value for name, value in properties.items()}
+            known = descriptors(self.path, table.version())
+            removed = [remove(part.path, known) for part in parts_of(self.path, table)]
+            vectors = write_vectors(self.path, {part.path.name: part.dead for part in parts if len(part.dead)})
+            added = [add(part, vectors) for part in parts if part.alive]
+            described = metadata(table, Schema.from_arrow(schema).to_json(), named)
+            commit(self.path, table, operation, [described, *removed, *added], marks)
+        return self._committed()
 
     def _sweep(self, table: Any, prefix: str) -> None:
         """Remove what a killed `replace` of this very version left. No commit can name these files any more.
@@ -207,6 +281,19 @@ class Lake:
         for path in self.path.glob(f"{prefix}*.parquet"):
             if path.name not in known:
                 path.unlink()
+
+    def _without(
+        self, parts: Sequence[Part], gone: Mapping[Path, NDArray[np.int64]], known: Mapping[str, Descriptor]
+    ) -> Iterator[Action]:
+        """What takes rows out of the table: `remove` for each touched file, and `add` with its new vector."""
+        left = [
+            Part(part.path, part.rows, np.union1d(part.dead, gone[part.path])) for part in parts if part.path in gone
+        ]
+        vectors = write_vectors(self.path, {part.path.name: part.dead for part in left if part.alive})
+        for part in left:
+            yield remove(part.path, known)
+            if part.alive:
+                yield add(part, vectors)
 
     def _compact(self) -> None:
         table = self._require()
@@ -236,57 +323,26 @@ class Lake:
             ) from exc
 
 
-class _File:
-    """One Parquet file being written, not yet part of the table."""
-
-    def __init__(self, path: Path, schema: pa.Schema) -> None:
-        self._path = path
-        self._writer = pq.ParquetWriter(path, schema, compression="snappy")
-        self.rows = 0
-
-    def write(self, batch: pa.RecordBatch | pa.Table) -> None:
-        """Add the rows of one batch."""
-        self._writer.write(batch)
-        self.rows += batch.num_rows
-
-    def close(self) -> Any:
-        """Finish the file and describe it to Delta."""
-        from deltalake.transaction import AddAction
-
-        self._writer.close()
-        stat = self._path.stat()
-        statistics = json.dumps({"numRecords": self.rows})
-        return AddAction(self._path.name, stat.st_size, {}, stat.st_mtime_ns // 1_000_000, True, statistics)
+def _filled(rows: pa.Table) -> list[pa.Table]:
+    return [rows] if rows.num_rows else []
 
 
-def _merge_source(rows: pa.Table, removed: pa.Table, key: Sequence[str]) -> pa.Table:
-    kept = rows.append_column("_removed", pa.repeat(pa.scalar(value=False), rows.num_rows))
-    gone = removed.select(list(key)).append_column("_removed", pa.repeat(pa.scalar(value=True), removed.num_rows))
-    return pa.concat_tables([kept, gone], promote_options="default")
+def _grown(table: Any, schema: pa.Schema, properties: Mapping[str, str]) -> list[Action]:
+    """What tells the table of columns and texts that it does not have yet."""
+    from deltalake import Schema
 
-
-def _properties(marks: Mapping[str, int]) -> Any:
-    from deltalake import CommitProperties, Transaction
-
-    transactions = [Transaction(f"ftl.{name}", value) for name, value in marks.items()]
-    return CommitProperties(app_transactions=transactions, max_commit_retries=0)
+    known, kept = _plain_schema(table), table.metadata().configuration
+    fresh = [field for field in schema if field.name not in known.names]
+    named = {f"{_PROPERTY}{name}": value for name, value in properties.items()}
+    if not fresh and named.items() <= kept.items():
+        return []
+    return [metadata(table, Schema.from_arrow(pa.schema([*known, *fresh])).to_json(), named)]
 
 
 def _plain_schema(table: Any) -> pa.Schema:
     """The Delta schema with pyarrow's plain types; the reader may otherwise hand out string views."""
     found = pa.schema(table.schema().to_arrow())
     return pa.schema([pa.field(f.name, pa.string() if pa.types.is_string_view(f.type) else f.type) for f in found])
-
-
-def duplicates(rows: pa.Table, key: Sequence[str]) -> int:
-    """How many keys appear more than once; rows with a null in the key do not count."""
-    complete = rows.select(list(key)).drop_null()
-    counts = complete.group_by(list(key)).aggregate([([], "count_all")])
-    return int(pc.sum(pc.greater(counts.column("count_all"), 1).cast(pa.int64())).as_py() or 0)
-
-
-def _quoted(name: str) -> str:
-    return f"`{name}`"
 
 
 def _first_line(exc: Exception) -> str:

@@ -11,16 +11,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from ftl.collect.cast import LAKE_TYPES, Cast, as_text, cast, plain
+from ftl.collect.cast import LAKE_TYPES
+from ftl.collect.column import ColumnMap
 from ftl.collect.derive import Derivation
-from ftl.collect.normalise import normalised
+from ftl.collect.pseudonym import Pseudonyms
 from ftl.collect.source import nearest
-from ftl.consortium import Node
-from ftl.consortium.model import Column, Scalar, Table
+from ftl.consortium import Consortium, Node
+from ftl.consortium.model import Table
 from ftl.errors import MappingError
 
-_CHECKED = ("resident_id", "mobile_cn", "e164")
-"""Spellings that not every text has."""
+_NOT_MAPPING = {"suite", "online", "lag", "null_cursor", "repeated", "history", "contract"}
+"""Settings of a table that change no landed row."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class Mapped:
     Attributes:
         rows: n rows with the lake's columns, refused rows included (a cell at fault is null in them).
         reasons: string, n cells; why a row is refused, null where it is good. Holds no value of the row.
-        raw: the n source rows, cell types as read.
+        raw: the n source rows, cell types as read; a column that lands as pseudonyms holds these here too.
     """
 
     rows: pa.Table
@@ -67,14 +68,17 @@ class Mapping:
         mapped = pa.schema([(name, LAKE_TYPES[column.type]) for name, column in self.settings.columns.items()])
         self._derivation = Derivation(self.label, self.settings.derived, mapped)
         self.schema = self._derivation.schema
-        self._columns = {name: _ColumnMap(self.label, name, c) for name, c in self.settings.columns.items()}
+        self._columns = {name: ColumnMap(self.label, name, column) for name, column in self.settings.columns.items()}
+        self._pseudonyms = Pseudonyms(node.keys)
         self._check_key()
+        self._check_pseudonyms(node.consortium)
         self._check_cursor()
 
     @property
     def source_columns(self) -> tuple[str, ...]:
         """Columns to read at the source, each once."""
-        return tuple(dict.fromkeys(column.source for column in self.settings.columns.values()))
+        columns = self.settings.columns.values()
+        return tuple(dict.fromkeys([*(c.source for c in columns), *(c.rate_by for c in columns if c.rate_by)]))
 
     @property
     def source_cursor(self) -> str | None:
@@ -94,7 +98,7 @@ class Mapping:
     @property
     def fingerprint(self) -> int:
         """A 63-bit number that changes with the mapping."""
-        settings = self.settings.model_dump(mode="json", by_alias=True, exclude={"suite"}, exclude_defaults=True)
+        settings = self.settings.model_dump(mode="json", by_alias=True, exclude=_NOT_MAPPING, exclude_defaults=True)
         return number(json.dumps([settings, self.key], sort_keys=True))
 
     def apply(self, batch: pa.RecordBatch) -> Mapped:
@@ -104,20 +108,23 @@ class Mapping:
             MappingError: a cell cannot be cast where the policy is `stop`, or a column has a nested type.
         """
         reasons = pa.nulls(batch.num_rows, pa.string())
-        arrays = []
+        arrays, hidden = [], dict[str, pa.Array]()
         for name, column in self._columns.items():
-            values, failed = column.apply(batch.column(column.settings.source))
+            values, failed = column.apply(batch)
+            if column.settings.pseudonym:
+                values = self._pseudonyms.of(values)
+                hidden[column.settings.source] = values
             arrays.append(values)
             reasons = _add_reason(reasons, failed, f"{name}: cannot be read as {column.expected}")
         rows = self._derivation.apply(pa.Table.from_arrays(arrays, schema=self._derivation_input()))
         for name in self.key:
             missing = np.asarray(pc.is_null(rows.column(name)).to_numpy(), dtype=bool)
             reasons = _add_reason(reasons, missing & _good(reasons), f"{name}: the key is missing")
-        return Mapped(rows, reasons, batch)
+        return Mapped(rows, reasons, _hidden(batch, hidden))
 
     def failures(self, batch: pa.RecordBatch) -> dict[str, NDArray[np.bool_]]:
         """Lake column to bool of shape (n,): cells that cannot be read, whatever the policy does about them."""
-        return {name: column.read(batch.column(column.settings.source))[1] for name, column in self._columns.items()}
+        return {name: column.read(batch)[1] for name, column in self._columns.items()}
 
     def expected(self, name: str) -> str:
         """What a cell of a mapped column must be, for people."""
@@ -132,6 +139,15 @@ class Mapping:
                 raise MappingError(
                     f"{self.label}.key: there is no column {name!r}.{nearest(name, self.schema.names)}",
                     cure="Map every key column; without `key`, the consortium's identifiers are the key.",
+                )
+
+    def _check_pseudonyms(self, consortium: Consortium) -> None:
+        identifying = {*consortium.identifiers, *(name for some in consortium.alignment.otherwise for name in some)}
+        for name, column in self.settings.columns.items():
+            if column.pseudonym and name in identifying:
+                raise MappingError(
+                    f"{self.label}.columns.{name}: an identifier of the consortium cannot be a pseudonym of this node.",
+                    cure="Other parties have other keys and would find nobody; alignment never shows it to them.",
                 )
 
     def _check_cursor(self) -> None:
@@ -150,112 +166,11 @@ class Mapping:
             )
 
 
-class _ColumnMap:
-    """One column's rule with its constants as Arrow arrays."""
-
-    def __init__(self, label: str, name: str, settings: Column) -> None:
-        self.settings = settings
-        self._label = f"{label}.columns.{name}"
-        self._missing = pa.array([_text(value) for value in settings.missing if value is not None], pa.string())
-        self._old = pa.array(list(settings.recode), pa.string())
-        self._new = pa.array([_text(value) for value in settings.recode.values()], pa.string())
-        self._default = self._constant(settings.default)
-        self._check_measure()
-
-    def apply(self, array: pa.Array) -> tuple[pa.Array, NDArray[np.bool_]]:
-        """(values of the lake type, bool of shape (n,): rows to refuse)."""
-        values, failed = self.read(array)
-        if failed.any() and self.settings.on_error == "stop":
-            raise MappingError(
-                f"{self._label}: {int(failed.sum())} values of source column {self.settings.source!r} cannot be "
-                f"read as {self.expected}.",
-                cure="Correct them at the source, declare them under `missing` or `recode`, or set on_error to null "
-                "or quarantine.",
-            )
-        refused = failed if self.settings.on_error == "quarantine" else np.zeros(len(array), dtype=bool)
-        return values, refused
-
-    def read(self, array: pa.Array) -> tuple[pa.Array, NDArray[np.bool_]]:
-        """(values of the lake type, bool of shape (n,): cells that cannot be read)."""
-        try:
-            array = plain(array)
-        except TypeError as exc:
-            raise MappingError(
-                f"{self._label}: source column {self.settings.source!r} has the nested type {exc}.",
-                cure="Read it through a view at the source that gives a plain value.",
-            ) from exc
-        prepared = self._prepared(array)
-        result = cast(prepared.values, self.settings.type)
-        values = self._measured(result.values)
-        values = values if self._default is None else pc.fill_null(values, self._default)
-        return values, result.failed | prepared.failed
-
-    @property
-    def expected(self) -> str:
-        """What a cell must be, for people."""
-        kind, how = self.settings.type, self.settings.normalise
-        return f"{kind} ({how})" if how in _CHECKED else kind
-
-    def _prepared(self, array: pa.Array) -> Cast:
-        """Apply `missing`, `normalise` and `recode`, all on text; a column that declares none keeps its type."""
-        failed = np.zeros(len(array), dtype=bool)
-        if len(self._missing):
-            hit = pc.is_in(as_text(array), self._missing)
-            array = pc.if_else(hit, pa.scalar(None, array.type), array)
-        if self.settings.normalise != "none":
-            array, failed = self._spelt(as_text(array))
-        if len(self._old):
-            text = as_text(array)
-            place = pc.index_in(text, self._old)
-            array = pc.if_else(pc.is_valid(place), self._new.take(place), text)
-        return Cast(array, failed)
-
-    def _spelt(self, text: pa.Array) -> tuple[pa.Array, NDArray[np.bool_]]:
-        spelt = normalised(text, self.settings.normalise, self.settings.country_code)
-        return spelt.values, spelt.failed
-
-    def _measured(self, values: pa.Array) -> pa.Array:
-        """Apply `factor` and `clip`; nulls stay null."""
-        if self.settings.factor != 1:
-            values = pc.multiply(values, self.settings.factor)
-            values = pc.if_else(pc.is_finite(values), values, pa.scalar(None, values.type))
-        low, high = (None if bound is None else pa.scalar(bound, values.type) for bound in self.settings.clip)
-        if low is not None:
-            values = pc.max_element_wise(values, low, skip_nulls=False)
-        return values if high is None else pc.min_element_wise(values, high, skip_nulls=False)
-
-    def _check_measure(self) -> None:
-        kind, (low, high) = self.settings.type, self.settings.clip
-        if self.settings.factor != 1 and kind != "float64":
-            raise MappingError(f"{self._label}.factor: the column is {kind}.", cure="Declare it as float64.")
-        bounds = [bound for bound in (low, high) if bound is not None]
-        if bounds and kind not in {"int64", "float64"}:
-            raise MappingError(f"{self._label}.clip: the column is {kind}.", cure="Only numbers can be clipped.")
-        if bounds != sorted(bounds) or (kind == "int64" and any(bound != int(bound) for bound in bounds)):
-            raise MappingError(
-                f"{self._label}.clip: {low} to {high} is no range of {kind}.",
-                cure="Give the lowest and the highest value, whole ones for int64.",
-            )
-
-    def _constant(self, value: Scalar) -> pa.Scalar | None:
-        if value is None:
-            return None
-        result = cast(pa.array([_text(value)], pa.string()), self.settings.type)
-        if result.failed[0]:
-            raise MappingError(
-                f"{self._label}.default: {value!r} cannot be read as {self.settings.type}.",
-                cure="Give a default of the column's type.",
-            )
-        return result.values[0]
-
-
-def _text(value: Scalar) -> str | None:
-    """The text that :func:`as_text` gives for the same value in a column."""
-    if value is None:
-        return None
-    if isinstance(value, str):
-        return value
-    return str(as_text(pa.array([value]))[0])
+def _hidden(batch: pa.RecordBatch, hidden: dict[str, pa.Array]) -> pa.RecordBatch:
+    """The source rows as the quarantine may keep them."""
+    for name, values in hidden.items():
+        batch = batch.set_column(batch.schema.get_field_index(name), name, values)
+    return batch
 
 
 def _good(reasons: pa.Array) -> NDArray[np.bool_]:

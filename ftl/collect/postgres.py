@@ -1,6 +1,5 @@
 """Reads PostgreSQL by binary COPY through ADBC, in one repeatable-read transaction."""
 
-import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import date, datetime
@@ -9,8 +8,9 @@ from typing import Any
 
 import pyarrow as pa
 
+from ftl.collect.password import password_of
 from ftl.collect.source import Since, Snapshot, nearest, require_columns
-from ftl.consortium.model import PostgresSource
+from ftl.consortium.servers import PostgresSource
 from ftl.errors import SourceError, SourceUnavailable
 
 CONNECT_SECONDS = 10
@@ -50,7 +50,7 @@ class PostgresReader:
         Raises:
             SourceError: the file or the environment variable is missing.
         """
-        return cls(label, settings, _password(label, settings, root))
+        return cls(label, settings, password_of(label, settings, root))
 
     def ping(self) -> None:
         """Connect."""
@@ -77,10 +77,19 @@ class PostgresReader:
             return f"{rows}@{newest}"
 
     @contextmanager
-    def snapshot(self, table: str, columns: Iterable[str], since: Since | None = None) -> Iterator[Snapshot]:
-        """Count and read within one transaction."""
+    def snapshot(
+        self, table: str, columns: Iterable[str], since: Since | None = None, exported: str | None = None
+    ) -> Iterator[Snapshot]:
+        """Count and read within one transaction.
+
+        Args:
+            table: name at the source.
+            columns: to read.
+            since: only rows from there on.
+            exported: name of a snapshot that another transaction has exported, to see the same state as it does.
+        """
         names = list(columns)
-        with self._cursor() as cursor:
+        with self._cursor(exported) as cursor:
             with self._translated(table):
                 types = self._columns(cursor, table)
                 require_columns(self.label, table, names, types)
@@ -112,24 +121,31 @@ class PostgresReader:
         return f"{_quoted(self.settings.db_schema)}.{_quoted(table)}"
 
     @contextmanager
-    def _cursor(self) -> Iterator[Any]:
+    def _cursor(self, exported: str | None = None) -> Iterator[Any]:
         """A cursor in a read-only transaction that sees one state of the database."""
         from adbc_driver_postgresql import dbapi
 
         with self._translated():
-            connection = dbapi.connect(self._conninfo())
+            connection = dbapi.connect(self.conninfo())
         try:
             cursor = connection.cursor()
             try:
                 with self._translated():
                     cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+                    if exported is not None:
+                        cursor.execute(f"SET TRANSACTION SNAPSHOT {_literal(exported)}")
                 yield cursor
             finally:
                 cursor.close()
         finally:
             connection.close()
 
-    def _conninfo(self) -> str:
+    def conninfo(self, **more: str) -> str:
+        """For libpq; holds the password.
+
+        Args:
+            more: further parameters.
+        """
         settings = self.settings
         options = {
             "host": settings.host,
@@ -138,6 +154,7 @@ class PostgresReader:
             "user": settings.user,
             "connect_timeout": str(CONNECT_SECONDS),
             "application_name": "ftl collect",
+            **more,
         }
         if self._password is not None:
             options["password"] = self._password
@@ -151,9 +168,9 @@ class PostgresReader:
         try:
             yield
         except (dbapi.Error, pa.ArrowException, OSError) as exc:
-            raise self._named(exc, table) from exc
+            raise self.named(exc, table) from exc
 
-    def _named(self, exc: Exception, table: str) -> SourceError:
+    def named(self, exc: Exception, table: str) -> SourceError:
         """Say which setting is wrong and what to grant; libpq's own words never hold a password or a row."""
         text, settings = str(exc), self.settings
         where = f"{settings.host}:{settings.port}"
@@ -226,26 +243,6 @@ def _condition(types: dict[str, str], since: Since | None) -> str:
         return f" WHERE {_quoted(since.column)} >= {_literal(value.isoformat())}" if declared == "date" else ""
     numeric = declared.split("(")[0] in _NUMBERS
     return f" WHERE {_quoted(since.column)} >= {value!r}" if numeric else ""
-
-
-def _password(label: str, settings: PostgresSource, root: Path) -> str | None:
-    if settings.password_file is not None:
-        path = root / settings.password_file
-        try:
-            return path.read_text(encoding="utf-8").rstrip("\r\n")
-        except OSError as exc:
-            raise SourceError(
-                f"{label}.password_file: {path} cannot be read ({exc.strerror}).",
-                cure="Write the password into that file and let only this user read it (chmod 600).",
-            ) from exc
-    if settings.password_env is None:
-        return None
-    if settings.password_env not in os.environ:
-        raise SourceError(
-            f"{label}.password_env: the environment variable {settings.password_env} is not set.",
-            cure=f"Export {settings.password_env}, or use password_file.",
-        )
-    return os.environ[settings.password_env]
 
 
 def _first_line(text: str) -> str:

@@ -1,5 +1,8 @@
 """SQL over a party's own lake, inside the party: DuckDB on Delta tables, reading only."""
 
+from collections.abc import Mapping
+from datetime import datetime
+
 import duckdb
 import pyarrow as pa
 
@@ -8,14 +11,14 @@ from ftl.collect.lake import Lake
 from ftl.consortium import Node
 from ftl.errors import LakeError
 
-LAYERS = ("landed", "validated")
+LAYERS = ("landed", "validated", "history")
 """Schemas that a query sees; in each, a view of every table that has been collected or published."""
 
 _READING = (duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN)
 
 
-def query(node: Node, sql: str, limit: int | None = None) -> pa.Table:
-    """The answer to one SELECT (DuckDB's dialect) over the views ``landed.NAME`` and ``validated.NAME``.
+def query(node: Node, sql: str, limit: int | None = None, at: int | datetime | None = None) -> pa.Table:
+    """The answer to one SELECT (DuckDB's dialect) over views ``landed.NAME``, ``validated.NAME`` and ``history.NAME``.
 
     Columns that the query does not name are not read. The query reaches no file, network, extension or setting, and
     writes nothing.
@@ -24,6 +27,7 @@ def query(node: Node, sql: str, limit: int | None = None) -> pa.Table:
         node: the party's node.
         sql: one statement: SELECT, FROM, WITH, DESCRIBE, SUMMARIZE, SHOW or EXPLAIN.
         limit: at most so many rows; all when None.
+        at: the tables as they were at this Delta version of theirs, or at this moment; as they are now when None.
 
     Returns:
         the rows.
@@ -31,8 +35,9 @@ def query(node: Node, sql: str, limit: int | None = None) -> pa.Table:
     Raises:
         LakeError: it is not one reading statement, or it fails; says which tables there are.
     """
-    with sandbox() as connection:
-        views = _open(connection, node)
+    lakes = _lakes(node, at)
+    with sandbox(part.path for lake in lakes.values() for part in lake.parts()) as connection:
+        views = _open(connection, lakes)
         try:
             _require_reading(connection, sql)
             answer = connection.sql(sql)
@@ -41,18 +46,26 @@ def query(node: Node, sql: str, limit: int | None = None) -> pa.Table:
             raise LakeError(f"The query on {node.name}'s lake fails: {_said(exc)}.", cure=_cure(views)) from exc
 
 
-def _open(connection: duckdb.DuckDBPyConnection, node: Node) -> list[str]:
+def _lakes(node: Node, at: int | datetime | None) -> dict[tuple[str, str], Lake]:
+    """(layer, table) to the table, of those that there were."""
+    pinned = {"at": at} if isinstance(at, datetime) else {"version": at}
+    found = {}
+    for layer in LAYERS:
+        for table in node.party.tables:
+            path = {"landed": node.landed, "validated": node.validated, "history": node.history}[layer](table)
+            newest = Lake(path).version
+            if newest is not None and (not isinstance(at, int) or at <= newest):
+                found[layer, table] = Lake(path, **pinned)
+    return found
+
+
+def _open(connection: duckdb.DuckDBPyConnection, lakes: Mapping[tuple[str, str], Lake]) -> list[str]:
     """Make a view of every table that there is; returns their names."""
-    views = []
     for layer in LAYERS:
         connection.execute(f"CREATE SCHEMA {layer}")
-        for table in node.party.tables:
-            lake = Lake(node.landed(table) if layer == "landed" else node.validated(table))
-            if lake.version is not None:
-                connection.register(f"_{layer}_{table}", lake.dataset())
-                connection.execute(f'CREATE VIEW {layer}."{table}" AS FROM "_{layer}_{table}"')
-                views.append(f"{layer}.{table}")
-    return views
+    for (layer, table), lake in lakes.items():
+        lake.create_view(connection, f'{layer}."{table}"', f"_{layer}_{table}")
+    return [f"{layer}.{table}" for layer, table in lakes]
 
 
 def _require_reading(connection: duckdb.DuckDBPyConnection, sql: str) -> None:

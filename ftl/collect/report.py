@@ -39,6 +39,7 @@ class SyncReport(msgspec.Struct, frozen=True):
         position: the watermark as text; None for a table without cursor.
         seconds: duration.
         skipped: there was nothing new, so nothing was written.
+        rows_deleted: rows that the source marks as deleted; of an incremental sync those that were landed until now.
     """
 
     party: str
@@ -51,3 +52,4 @@ class SyncReport(msgspec.Struct, frozen=True):
     position: str | None
     seconds: float
     skipped: bool
+    rows_deleted: int = 0

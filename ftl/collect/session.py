@@ -1,19 +1,31 @@
 """What full and incremental sync of one table share, under the table's lock."""
 
+import json
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
+from ftl.collect.ahead import ahead
+from ftl.collect.cast import LAKE_TYPES, cast, plain
+from ftl.collect.contract import Terms, judge
+from ftl.collect.derive import Derivation
+from ftl.collect.files import FileReader
 from ftl.collect.lake import SYNC, Lake
 from ftl.collect.mapping import Mapped, Mapping, number, records
 from ftl.collect.refused import Clock, Refusal, Refused, joined_key
 from ftl.collect.report import Mode, Step, SyncProgress, SyncReport
 from ftl.collect.source import Position, Since, Snapshot, Source, open_source
-from ftl.collect.watermark import NOTHING, as_position, newest
+from ftl.collect.watermark import NOTHING, as_mark, as_position, earlier, newest
 from ftl.consortium import Node
-from ftl.errors import SourceError
+from ftl.consortium.landing import Contract
+from ftl.errors import MappingError, SourceError
+
+GONE = "_deleted"
+"""Column of mapped rows where the table declares `deleted`: whether the row has left."""
 
 
 @dataclass
@@ -23,7 +35,7 @@ class Seen:
     Attributes:
         scanned: rows that the source gave.
         read: those of them that the sync asked for (a source may give more).
-        landed, refused: where they went.
+        landed, refused, deleted: where they went.
         newest: mark of the greatest cursor among them.
     """
 
@@ -31,6 +43,7 @@ class Seen:
     read: int = 0
     landed: int = 0
     refused: int = 0
+    deleted: int = 0
     newest: int = NOTHING
 
 
@@ -42,7 +55,6 @@ class Session:
         number: of this sync; the previous one's plus 1. A rerun after a crash gets the same number.
         last_full: number of the last full sync, 0 when there was none.
         at_source: fingerprint of the source's state before anything is read; None where it cannot say.
-        schema: of the landed table.
     """
 
     node: Node
@@ -63,7 +75,6 @@ class Session:
         self.number = self.last + 1
         self.source: Source = open_source(self.node, self.mapping.settings.source)
         self.at_source = self._fingerprint()
-        self.schema = self.mapping.schema.append(pa.field(SYNC, pa.int64()))
 
     @property
     def can_continue(self) -> bool:
@@ -77,30 +88,79 @@ class Session:
 
     @property
     def since(self) -> Position | None:
-        """The watermark to go on from."""
-        return self._position(self.last_watermark)
+        """What an incremental sync reads from: the watermark less the table's lag."""
+        position = self._position(self.last_watermark)
+        return None if position is None else earlier(position, self.mapping.settings.lag)
+
+    @cached_property
+    def terms(self) -> Terms:
+        """How the source's columns are to be read now.
+
+        Raises:
+            SourceError: they have changed in a way that the table's contract freezes.
+        """
+        settings, columns = self.mapping.settings, self.mapping.source_columns
+        if settings.contract == Contract():
+            return Terms({}, frozenset(), stays=False, columns={})
+        known = json.loads(self.lake.property_of("columns") or "null")
+        beside = json.loads(self.lake.property_of("beside") or "{}")
+        seen = self.source.columns(settings.table)
+        return judge(settings.contract, self.mapping.label, columns, known, seen, beside, self.mapping.schema.names)
+
+    @property
+    def properties(self) -> dict[str, str]:
+        """What to keep with the landed table: the columns that the source has, and those that land unmapped."""
+        if not self.terms.columns:
+            return {}
+        return {"columns": json.dumps(dict(self.terms.columns)), "beside": json.dumps(dict(self.terms.beside))}
+
+    @cached_property
+    def schema(self) -> pa.Schema:
+        """Of the landed table."""
+        beside = [pa.field(name, LAKE_TYPES[kind]) for name, kind in self.terms.beside.values()]
+        return pa.schema([*self.mapping.schema, *beside, pa.field(SYNC, pa.int64())])
 
     def begin(self) -> None:
-        """Discard what an attempt that never committed prepared."""
+        """Discard what an attempt that never committed prepared.
+
+        Raises:
+            MappingError: the table's `deleted` is no expression over its columns.
+        """
+        self._leaving  # noqa: B018 - fails before anything is read
         self._tell("started", None)
         self.refused.discard(("collect",), after=self.last)
 
+    def forget(self) -> None:
+        """Start anew: what was seen so far does not count."""
+        self.seen = Seen()
+
     @contextmanager
-    def snapshot(self, since: Position | None) -> Iterator[Snapshot]:
-        """Read the source, from `since` on where it can filter by the cursor."""
-        cursor = self.mapping.source_cursor
+    def snapshot(self, since: Position | None, files: Sequence[str] | None = None) -> Iterator[Snapshot]:
+        """Read the source, from `since` on where it can filter by the cursor, or only some of its files."""
+        cursor, table = self.mapping.source_cursor, self.mapping.settings.table
         bound = None
         if since is not None and cursor is not None and self.mapping.cursor_as_stored:
             bound = Since(cursor, since)
-        with self.source.snapshot(self.mapping.settings.table, self.mapping.source_columns, bound) as snapshot:
-            yield snapshot
+        wanted = [name for name in self.mapping.source_columns if name not in self.terms.missing]
+        wanted += [name for name in self.terms.beside if name not in wanted]
+        if files is not None and isinstance(self.source, FileReader):
+            opened: AbstractContextManager[Snapshot] = self.source.part(table, wanted, files)
+        else:
+            opened = self.source.snapshot(table, wanted, bound)
+        with opened as snapshot, ahead(snapshot.batches) as batches:
+            yield replace(snapshot, batches=batches)
 
     def map(self, batch: pa.RecordBatch, of: int | None) -> Mapped:
-        """Map one batch and take note of it."""
-        mapped = self.mapping.apply(batch)
+        """Map one batch and take note of it; rows that have left are marked in the column :data:`GONE`."""
+        mapped = self.mapping.apply(self._complete(batch))
         self.seen.scanned += batch.num_rows
-        if self.mapping.settings.cursor is not None:
-            self.seen.newest = max(self.seen.newest, newest(mapped.rows.column(self.mapping.settings.cursor)))
+        cursor = self.mapping.settings.cursor
+        if cursor is not None:
+            self.seen.newest = max(self.seen.newest, newest(mapped.rows.column(cursor)))
+            if self.mapping.settings.null_cursor == "refuse":
+                reasons = _because(mapped.reasons, mapped.rows.column(cursor), f"{cursor}: the cursor is missing")
+                mapped = replace(mapped, reasons=reasons)
+        mapped = replace(mapped, rows=self._marked(self._with_unmapped(mapped.rows, batch)))
         self._tell("mapped", of)
         return mapped
 
@@ -124,7 +184,8 @@ class Session:
 
     def numbered(self, rows: pa.Table) -> pa.Table:
         """`rows` as the landed table has them, with this sync's number."""
-        return rows.append_column(SYNC, pa.repeat(pa.scalar(self.number, pa.int64()), rows.num_rows)).cast(self.schema)
+        rows = rows.append_column(SYNC, pa.repeat(pa.scalar(self.number, pa.int64()), rows.num_rows))
+        return rows.select(self.schema.names).cast(self.schema)
 
     def prepared(self, of: int | None) -> None:
         """Reconcile with the source's own count; all that is missing now is the commit.
@@ -147,7 +208,26 @@ class Session:
             "source": -1 if self.at_source is None else self.at_source,
             "mapping": self.mapping.fingerprint,
             "watermark": self.seen.newest if full == self.number else max(self.seen.newest, self.last_watermark),
+            "at": as_mark(self.started),
+            **self._file_marks,
         }
+
+    def unseen_files(self) -> list[str]:
+        """Files of the table that are new, or others than at the last sync, in the order of their names."""
+        marks = self._file_marks
+        known = self.lake.marks(*marks)
+        return [file for file, mark, had in zip(self.files, marks.values(), known, strict=True) if mark != had]
+
+    @cached_property
+    def files(self) -> dict[str, str]:
+        """File to its fingerprint, where the table is followed by its files; else nothing."""
+        if not isinstance(self.source, FileReader) or self.mapping.settings.cursor is not None:
+            return {}
+        return self.source.files(self.mapping.settings.table)
+
+    @property
+    def _file_marks(self) -> dict[str, int]:
+        return {f"file.{number(file)}": number(state) for file, state in self.files.items()}
 
     def report(self, mode: Mode, *, skipped: bool = False) -> SyncReport:
         """The end of the sync."""
@@ -166,7 +246,37 @@ class Session:
             position=None if position is None else str(position),
             seconds=(self.clock() - self.started).total_seconds(),
             skipped=skipped,
+            rows_deleted=self.seen.deleted,
         )
+
+    def _complete(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        """The batch with the columns that the mapping asks for and the source no longer has."""
+        for name in self.terms.missing:
+            batch = batch.append_column(name, pa.nulls(batch.num_rows))
+        return batch
+
+    def _with_unmapped(self, rows: pa.Table, batch: pa.RecordBatch) -> pa.Table:
+        for source, (name, kind) in self.terms.beside.items():
+            rows = rows.append_column(name, cast(plain(batch.column(source)), kind).values)
+        return rows
+
+    @cached_property
+    def _leaving(self) -> Derivation | None:
+        expression = self.mapping.settings.deleted
+        if expression is None:
+            return None
+        try:
+            asked = {GONE: f"coalesce(TRY_CAST(({expression}\n) AS BOOLEAN), false)"}
+            return Derivation(self.mapping.label, asked, self.mapping.schema)
+        except MappingError as error:
+            message = error.message.replace(f".derived.{GONE}", ".deleted")
+            raise MappingError(message, cure=error.cure) from error
+
+    def _marked(self, rows: pa.Table) -> pa.Table:
+        if self._leaving is None:
+            return rows
+        marked = self._leaving.apply(rows.select(self.mapping.schema.names))
+        return rows.append_column(GONE, marked.column(GONE))
 
     def _fingerprint(self) -> int | None:
         position = self.source.position(self.mapping.settings.table, self.mapping.source_cursor)
@@ -178,3 +288,8 @@ class Session:
 
     def _tell(self, step: Step, of: int | None) -> None:
         self.on_progress(SyncProgress(self.node.name, self.table, step, self.seen.scanned, of))
+
+
+def _because(reasons: pa.Array, values: pa.ChunkedArray, reason: str) -> pa.Array:
+    missing = pc.and_(pc.is_null(values.combine_chunks()), pc.is_null(reasons))
+    return pc.if_else(missing, reason, reasons)

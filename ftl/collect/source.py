@@ -110,6 +110,18 @@ def _reader(node: Node, label: str, settings: "SourceSettings") -> Source:
         from ftl.collect.postgres import PostgresReader
 
         return PostgresReader.of(label, settings, node.root)
+    if settings.kind == "mariadb" or settings.kind == "mysql":  # noqa: PLR1714 - narrows the type
+        from ftl.collect.mariadb import MariaReader
+
+        return MariaReader.of(label, settings, node.root)
+    if settings.kind == "kafka":
+        from ftl.collect.kafka import KafkaReader
+
+        return KafkaReader.of(label, settings, node.root)
+    if settings.kind == "windows":
+        from ftl.collect.window_source import WindowReader
+
+        return WindowReader(label, settings, node)
     from ftl.collect.files import FileReader
 
     return FileReader(label, settings, node.root / settings.path)

@@ -99,7 +99,7 @@ class SqliteReader:
             )
         with self._translated():
             uri = f"{self.path.resolve().as_uri()}?mode=ro"
-            return sqlite3.connect(uri, uri=True, timeout=LOCK_SECONDS, isolation_level=None)
+            return sqlite3.connect(uri, uri=True, timeout=LOCK_SECONDS, isolation_level=None, check_same_thread=False)
 
     @contextmanager
     def _translated(self) -> Iterator[None]:

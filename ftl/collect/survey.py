@@ -60,6 +60,14 @@ def _table(node: Node, table: str, source: Source) -> Iterator[Fault]:
                 column.source,
                 tuple(known),
             )
+        if column.rate_by is not None and column.rate_by not in known:
+            yield Fault(
+                f"{path}.columns.{name}.rate_by",
+                f"{settings.table!r} has no column {column.rate_by!r}.",
+                "Name the source column that holds each row's currency.",
+                column.rate_by,
+                tuple(known),
+            )
     try:
         Mapping(node, table)
     except MappingError as error:

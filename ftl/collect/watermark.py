@@ -1,5 +1,6 @@
 """Cursor values as 64-bit integers, so that a watermark fits into the transaction that commits its rows."""
 
+import math
 import struct
 from datetime import UTC, date, datetime, timedelta
 
@@ -11,6 +12,7 @@ from ftl.collect.source import Position
 NOTHING = -(2**63) + 1
 """The mark of a table in which no row has a cursor value."""
 
+_SECONDS_A_DAY = 86_400
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
@@ -43,6 +45,15 @@ def as_position(mark: int, kind: pa.DataType) -> Position | None:
         value: float = struct.unpack("<d", struct.pack("<q", _ordered(mark)))[0]
         return value
     return mark
+
+
+def earlier(position: Position, lag: float) -> Position:
+    """The position less a lag: seconds of a time, whole days of a date, else the position's own unit."""
+    if isinstance(position, datetime):
+        return position - timedelta(seconds=lag)
+    if isinstance(position, date):
+        return position - timedelta(days=math.ceil(lag / _SECONDS_A_DAY))
+    return position - lag if isinstance(position, float) else position - math.ceil(lag)
 
 
 def newest(cursor: pa.ChunkedArray) -> int:

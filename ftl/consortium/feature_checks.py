@@ -48,11 +48,11 @@ def contradictory_holdout(values: Any) -> Iterator[Finding]:
 
 
 def _annotations(path: Path, features: Mapping[str, Any]) -> Iterator[Finding]:
-    """`categorical`, `protected`, `monotone` and `reasons` are about feature columns only."""
+    """`categorical`, `protected`, `proxies`, `monotone` and `reasons` are about feature columns only."""
     used = names(features, "columns")
     if features.get("columns") == []:
         yield Finding((*path, "columns"), "the list is empty", "at least one column")
-    for key in ("categorical", "protected"):
+    for key in ("categorical", "protected", "proxies"):
         yield from each_known((*path, key), names(features, key), used, _NO_FEATURE)
     for name in mapping(features, "monotone"):
         if name not in used:

@@ -53,6 +53,10 @@ class Node:
         """Delta table of refused rows with reason and batch."""
         return self.home / "lake" / "quarantine" / table
 
+    def history(self, table: str) -> Path:
+        """Delta table of every state that the landed rows had."""
+        return self.home / "lake" / "history" / table
+
     def run(self, run_id: str) -> Path:
         """Folder of what this party keeps of a run under way; removed when the run has ended."""
         return self.home / "runs" / run_id

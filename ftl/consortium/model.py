@@ -9,11 +9,15 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
+from ftl.consortium.deciding import Income, Registry, Scorecard
+from ftl.consortium.landing import Contract, NullCursor, Repeated
+from ftl.consortium.servers import KafkaSource, MariaSource, Port, PostgresSource
+from ftl.consortium.windows import WindowSource
+
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
 """A party, table or column name: lower-case letters, digits and underscores, as in SQL."""
 
 Scalar = str | int | float | bool | None
-Port = Annotated[int, Field(ge=0, le=65535)]
 
 
 class Settings(BaseModel):
@@ -48,28 +52,9 @@ class FileSource(Settings):
     """Of a CSV file, as Python names it."""
 
 
-class PostgresSource(Settings):
-    """A PostgreSQL database. The password comes from a file or an environment variable, never from this file."""
-
-    kind: Literal["postgresql"]
-    """Which sort of source this is."""
-    host: str = "localhost"
-    """Name or address of the server."""
-    port: Port = 5432
-    """Of the server."""
-    database: str
-    """Name of the database."""
-    user: str
-    """Who reads; needs SELECT on the tables and nothing else."""
-    db_schema: str = Field("public", alias="schema")
-    """Schema that holds the tables."""
-    password_env: str | None = None
-    """Environment variable that holds the password."""
-    password_file: PurePosixPath | None = None
-    """File whose first line is the password."""
-
-
-Source = Annotated[SqliteSource | FileSource | PostgresSource, Field(discriminator="kind")]
+Source = Annotated[
+    SqliteSource | FileSource | PostgresSource | MariaSource | KafkaSource | WindowSource, Field(discriminator="kind")
+]
 ColumnType = Literal["string", "int64", "float64", "bool", "date", "timestamp"]
 Normalise = Literal["none", "trim", "upper", "digits", "resident_id", "mobile_cn", "e164"]
 
@@ -78,7 +63,7 @@ class Column(Settings):
     """How one lake column comes out of one source column.
 
     Order of work: ``missing`` (source values that mean *unknown*), ``normalise``, ``recode``, cast to ``type``,
-    ``factor``, ``clip``, ``default``.
+    ``factor``, ``rates``, ``clip``, ``default``, ``pseudonym``.
     """
 
     source: str = Field(alias="from")
@@ -98,10 +83,20 @@ class Column(Settings):
     """Source value, written as text, to new value. A value that is not listed is kept."""
     factor: float = Field(1.0, gt=0, allow_inf_nan=False)
     """Turns the source's unit into the lake's, for example 1000 for thousands; of float64 columns."""
+    rates: dict[str, Annotated[float, Field(gt=0, allow_inf_nan=False)]] = {}
+    """Currency, as the source writes it, to what one unit of it is worth; of float64 columns."""
+    rate_by: str | None = None
+    """Source column that holds the currency of each row, for `rates`."""
     clip: tuple[float | None, float | None] = (None, None)
     """Lowest and highest value, null for none; what lies beyond becomes the bound. Of int64 and float64 columns."""
     default: Scalar = None
     """Stands in for a missing value."""
+    format: str | None = None
+    """How the source writes a date or time, as in `strptime`; ISO 8601 without."""
+    zone: str = "UTC"
+    """IANA name of the time zone of timestamps that name none. Of an hour that comes twice, the first is meant."""
+    pseudonym: bool = False
+    """Whether a string lands only as a hash under the node's own key; quarantined records hold the hash as well."""
     on_error: Literal["null", "quarantine", "stop"] = "quarantine"
     """What to do with a row whose value cannot be normalised or cast."""
 
@@ -119,8 +114,28 @@ class Table(Settings):
     """Lake columns that identify a row; the consortium's identifiers when empty."""
     cursor: Name | None = None
     """Lake column (time or number) that grows when a row is written or changed; needed for incremental sync."""
+    lag: float = Field(0, ge=0, allow_inf_nan=False)
+    """How far before the newest cursor an incremental sync reads again, for rows that come late: seconds of a time or
+    date, else in the cursor's own unit.
+    """
+    null_cursor: NullCursor = "wait"
+    """A row without a cursor waits for the next full sync, is read by every incremental sync (which then reads the
+    whole table), or goes to quarantine.
+    """
+    deleted: str | None = None
+    """SQL expression over the lake columns (DuckDB dialect); a row for which it is true leaves the table."""
+    repeated: Repeated = "stop"
+    """Rows of one sync with the same key: an incremental sync stops and the quality check refuses them, or the newest
+    by cursor lands, of equals the one read last.
+    """
+    history: bool = False
+    """Whether every state of every row is kept, with the time from and until which it stood."""
+    contract: Contract = Contract()
+    """What happens when the columns of the source change."""
     derived: dict[Name, str] = {}
     """New column to SQL expression over this table's columns (DuckDB dialect), in order."""
+    online: bool = False
+    """Whether the newest row of each key is also kept where scoring finds it in microseconds."""
     suite: PurePosixPath | None = None
     """Python file with `build(suite)` that adds expectations; declared types and keys are always checked."""
 
@@ -147,6 +162,8 @@ class Reason(Settings):
     """Short code; columns may share one, then with the same text."""
     text: str
     """What an applicant is told."""
+    text_zh: str = ""
+    """The same in Chinese; of columns that share a code, the first that has one counts."""
 
 
 class Features(Settings):
@@ -161,9 +178,17 @@ class Features(Settings):
     monotone: dict[Name, Literal["rising", "falling"]] = {}
     """Column to the only direction in which the answer may go when its value grows; not of categorical columns."""
     protected: tuple[Name, ...] = ()
-    """Never named as a reason."""
+    """Attributes that the law protects: never named as a reason."""
+    proxies: tuple[Name, ...] = ()
+    """Columns that stand for a protected attribute: never named as a reason either."""
     reasons: dict[Name, Reason] = {}
     """Column to the reason it stands for; a column without one is never named."""
+
+    @property
+    def named(self) -> dict[str, Reason]:
+        """The reasons that may be given: those of columns that are neither protected nor stand for such a one."""
+        silent = {*self.protected, *self.proxies}
+        return {column: reason for column, reason in self.reasons.items() if column not in silent}
 
 
 class Party(Settings):
@@ -183,6 +208,8 @@ class Party(Settings):
     """What is read, and what it becomes."""
     features: Features
     """What a recipe may use."""
+    grant: str = ""
+    """What the party allows its rows to be used for, and who agreed; stands in the model card."""
     label: Label | None = None
     """What is predicted; at the active party only."""
 
@@ -248,21 +275,6 @@ class Training(Settings):
     """Longest wait for any one message of a peer."""
 
 
-class Scorecard(Settings):
-    """score = base_score + pdo/ln 2 · (ln(odds of good) − ln(base_odds)), clipped to [floor, ceiling]."""
-
-    base_score: float = 600
-    """Score at the base odds."""
-    base_odds: float = Field(50, gt=0)
-    """Good people per bad one at the base score."""
-    pdo: float = Field(20, gt=0)
-    """Points that double the odds."""
-    floor: int = 300
-    """Lowest score."""
-    ceiling: int = 850
-    """Highest score."""
-
-
 class Simulation(Settings):
     """Present only where all data are ours (a scenario): lets the pooled reference be computed."""
 
@@ -291,6 +303,10 @@ class Consortium(Settings):
     """What is trained."""
     scorecard: Scorecard = Scorecard()
     """How a probability becomes a score."""
+    income: Income | None = None
+    """Where the consortium also has a model of income."""
+    registry: Registry = Registry()
+    """What a model must show before it competes."""
     simulation: Simulation | None = None
     """Only where all data are ours."""
 

@@ -5,6 +5,6 @@
 """
 
 from ftl.quality.check import QualityReport, check
-from ftl.quality.read import quarantined, read_validated, validated_version
+from ftl.quality.read import Refusals, quarantined, read_validated, refusals, validated_version
 
-__all__ = ["QualityReport", "check", "quarantined", "read_validated", "validated_version"]
+__all__ = ["QualityReport", "Refusals", "check", "quarantined", "read_validated", "refusals", "validated_version"]

@@ -1,7 +1,9 @@
 """What other rooms read of a table: its published rows, and what stands in quarantine."""
 
+from collections import Counter
 from collections.abc import Sequence
 
+import msgspec
 import pyarrow as pa
 
 from ftl.collect import SYNC, Lake, current, nearest
@@ -56,3 +58,27 @@ def quarantined(node: Node, table: str) -> pa.Table:
     at the node.
     """
     return current(node, table)
+
+
+class Refusals(msgspec.Struct, frozen=True):
+    """How many rows of a table stand refused now for one reason.
+
+    Attributes:
+        table: lake name.
+        stage: who refused them: ``collect``, ``quality`` or ``blocked``.
+        reason: one of theirs; a row with two reasons counts under both.
+        rows: how many.
+    """
+
+    table: str
+    stage: str
+    reason: str
+    rows: int
+
+
+def refusals(node: Node, table: str) -> list[Refusals]:
+    """Refused rows of a table by stage and reason, the most frequent first. Names nobody."""
+    rows = current(node, table)
+    pairs = zip(rows.column("stage").to_pylist(), rows.column("reason").to_pylist(), strict=True)
+    counted = Counter((stage, reason) for stage, reasons in pairs for reason in reasons.split("; "))
+    return [Refusals(table, stage, reason, count) for (stage, reason), count in counted.most_common()]

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 from collect_bank import KINDS, Bank, Server, open_bank, running_server
+from mariadb_server import Maria, running_mariadb
 
 
 @pytest.fixture(params=KINDS)
@@ -14,6 +15,12 @@ def bank(request: pytest.FixtureRequest, tmp_path: Path) -> Bank:
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Server]:
     with running_server() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def mariadb() -> Iterator[Maria]:
+    with running_mariadb() as server:
         yield server
 
 

@@ -32,11 +32,10 @@ def _moment() -> datetime:
 
 def _sync(node: Node, mode: Any, die_before: int | None) -> None:
     """In a process of its own: sync, and die before the given one of the steps that change something on disk."""
-    from deltalake import DeltaTable
-    from deltalake.table import TableMerger
-
+    import ftl.collect.lake
     import ftl.collect.sqlite
-    from ftl.collect.lake import Lake, _File
+    from ftl.collect.lake import Lake
+    from ftl.collect.writing import DataFile
 
     steps = itertools.count(1)
 
@@ -54,10 +53,10 @@ def _sync(node: Node, mode: Any, die_before: int | None) -> None:
         (Lake, "delete"),
         (Lake, "_create"),
         (Lake, "_sweep"),
-        (_File, "write"),
-        (_File, "close"),
-        (DeltaTable, "create_write_transaction"),
-        (TableMerger, "execute"),
+        (DataFile, "write"),
+        (DataFile, "close"),
+        (ftl.collect.lake, "write_vectors"),
+        (ftl.collect.lake, "commit"),
         (Lake, "_committed"),
     ):
         setattr(owner, name, fragile(getattr(owner, name)))
