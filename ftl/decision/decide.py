@@ -8,16 +8,17 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 import msgspec
-import numpy as np
 
-from ftl.consortium.model import Scorecard
+from ftl.consortium.deciding import Income, Scorecard
+from ftl.decision.anomaly import anomaly
+from ftl.decision.declared import ORDINARY, Anomaly
 from ftl.decision.entropy import APPLICATIONS, COLLECTIONS, TRANSACTIONS, Counts, credit_entropy, entropy, gain
-from ftl.decision.policy import ORDINARY, Policy
-from ftl.decision.scorecard import score
+from ftl.decision.policy import Policy
+from ftl.decision.scores import Scored, Scores, four
 from ftl.errors import FtlError, PolicyError
 
-Anomaly = Literal["cannot_score", "abnormal_score", "run_time_error"]
 NO_SERVICE = "There is no such service."
+RULES_FAILED = "The rules failed on this application."
 
 
 class Application(msgspec.Struct, frozen=True):
@@ -41,34 +42,6 @@ class Application(msgspec.Struct, frozen=True):
     events: dict[str, dict[str, int]] = {}
 
 
-class Scored(msgspec.Struct, frozen=True):
-    """What the model says of the applicant.
-
-    Attributes:
-        probability: of default.
-        degraded: whether a party that the model needs did not answer.
-    """
-
-    probability: float
-    degraded: bool = False
-
-
-class Scores(msgspec.Struct, frozen=True):
-    """The scores of a decision, all on the consortium's scale; None where a module did not run or there is no model.
-
-    Attributes:
-        credit: from the probability of default.
-        income: from a regression model, once the consortium has one.
-        fraud: from an expert's weights on indicators.
-        standard: the policy's combination of credit and fraud.
-    """
-
-    credit: int | None = None
-    income: int | None = None
-    fraud: int | None = None
-    standard: int | None = None
-
-
 class Decision(msgspec.Struct, frozen=True):
     """The outcome.
 
@@ -83,6 +56,7 @@ class Decision(msgspec.Struct, frozen=True):
         rules: that fired.
         listed: whether the applicant is on the blacklist.
         anomaly: why a person must look at it, if something went wrong.
+        why: the same in words.
         service: code of the service.
         policy: name and version.
         more: whatever else the policy's graph says.
@@ -100,6 +74,7 @@ class Decision(msgspec.Struct, frozen=True):
     product: str | None = None
     rules: list[str] = []
     anomaly: Anomaly | None = None
+    why: str | None = None
     more: dict[str, Any] = {}
 
 
@@ -107,7 +82,12 @@ KNOWN = frozenset({"decision", "rule", "limit", "rate", "months", "product"})
 
 
 def decide(
-    policy: Policy, service: str, application: Application, scored: Scored | FtlError | None, scorecard: Scorecard
+    policy: Policy,
+    service: str,
+    application: Application,
+    scored: Scored | FtlError | None,
+    scorecard: Scorecard,
+    income: Income | None = None,
 ) -> Decision:
     """Decide on one application.
 
@@ -115,8 +95,9 @@ def decide(
         policy: that counts today.
         service: code; says which modules run.
         application: what is asked for.
-        scored: by the model; why it could not be scored; or None where nobody knows the applicant.
+        scored: by the models; why it could not be scored; or None where nobody knows the applicant.
         scorecard: the consortium's scale.
+        income: how income becomes a score; None without a model of it.
 
     Raises:
         PolicyError: the policy has no such service.
@@ -125,20 +106,18 @@ def decide(
     if modules is None:
         raise PolicyError(NO_SERVICE, cure=f"Services: {', '.join(policy.declared.services)}.")
     listed = application.listed if "blacklist" in modules else False
-    name = f"{policy.declared.name}/{policy.declared.version}"
+    plain = Decision(None, Scores(), listed, service, policy.named)
     if "scores" not in modules:
-        return Decision("decline" if listed else None, Scores(), listed, service, name)
-    if not isinstance(scored, Scored):
-        anomaly: Anomaly = "cannot_score" if scored is None else "run_time_error"
-        return Decision("refer", Scores(), listed, service, name, anomaly=anomaly)
+        return msgspec.structs.replace(plain, decision="decline" if listed else None)
+    wrong = anomaly(policy, scored)
+    if not isinstance(scored, Scored) or (wrong and wrong[0] == "cannot_score"):
+        return _referred(plain, wrong)
     given = indicators(policy, application, scored, listed=listed)
-    scores = _scores(policy, given, scorecard)
-    low, high = policy.declared.calibrated
-    if not low <= scored.probability <= high:
-        return Decision("refer", scores, listed, service, name, given["band"], anomaly="abnormal_score")
-    if "rules" not in modules:
-        return Decision(None, scores, listed, service, name, given["band"])
-    return _by_rules(policy, {**given, "score": scores.credit}, Decision(None, scores, listed, service, name))
+    scores = four(policy, given, scored, scorecard, income)
+    plain = msgspec.structs.replace(plain, scores=scores, band=given["band"])
+    if wrong:
+        return _referred(plain, wrong)
+    return _by_rules(policy, {**given, "score": scores.credit}, plain) if "rules" in modules else plain
 
 
 def indicators(policy: Policy, application: Application, scored: Scored, *, listed: bool) -> dict[str, Any]:
@@ -150,6 +129,7 @@ def indicators(policy: Policy, application: Application, scored: Scored, *, list
         "degraded": scored.degraded,
         "band": policy.band(scored.probability),
         "probability": scored.probability,
+        "income": scored.income,
         "amount": application.amount,
         "term": application.term,
         "product": application.product,
@@ -163,15 +143,19 @@ def indicators(policy: Policy, application: Application, scored: Scored, *, list
     }
 
 
+def _referred(plain: Decision, wrong: tuple[Anomaly, str] | None) -> Decision:
+    code, why = wrong or ("run_time_error", "")
+    return msgspec.structs.replace(plain, decision="refer", anomaly=code, why=why)
+
+
 def _by_rules(policy: Policy, given: dict[str, Any], plain: Decision) -> Decision:
     try:
         said = policy.rules(given)
-    except PolicyError:
-        return msgspec.structs.replace(plain, decision="refer", band=given["band"], anomaly="run_time_error")
+    except PolicyError:  # its message names the policy's folder, which is nothing to a client
+        return _referred(plain, ("run_time_error", RULES_FAILED))
     return msgspec.structs.replace(
         plain,
         decision=said["decision"],
-        band=given["band"],
         limit=said.get("limit"),
         rate=said.get("rate"),
         months=said.get("months"),
@@ -179,13 +163,3 @@ def _by_rules(policy: Policy, given: dict[str, Any], plain: Decision) -> Decisio
         rules=[rule for rule in (said.get("rule"), *said.get("rules", ())) if rule],
         more={key: value for key, value in said.items() if key not in given and key not in KNOWN and key != "rules"},
     )
-
-
-def _scores(policy: Policy, given: dict[str, Any], scorecard: Scorecard) -> Scores:
-    fraud = policy.fraud_probability(given)
-    odds = {name: np.log(p) - np.log1p(-p) for name, p in (("credit", given["probability"]), ("fraud", fraud))}
-    weights = dict[str, float](policy.declared.standard.items())
-    mean = sum(weights.get(name, 0.0) * one for name, one in odds.items()) / sum(weights.values())
-    combined = 1 / (1 + np.exp(-mean))
-    points = score(np.array([given["probability"], fraud, combined]), scorecard).tolist()
-    return Scores(credit=points[0], fraud=points[1], standard=points[2])

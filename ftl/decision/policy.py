@@ -10,59 +10,15 @@ import math
 from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import msgspec
-from msgspec import Meta
 
+from ftl.decision.declared import ORDINARY, POLICY, Declared, Plain, check, read
 from ftl.errors import PolicyError
 
 SHIPPED = Path(__file__).parent / "policies"
-POLICY, GRAPH, EXAMPLES = "policy.json", "decision.json", "examples.json"
-Module = Literal["blacklist", "scores", "rules"]
-Plain = dict[str, Any]
-
-
-class FraudWeights(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """An expert's logistic weights on indicators; nothing here was learned from data.
-
-    Attributes:
-        intercept: log-odds of fraud with every indicator at 0.
-        weights: indicator to what one unit of it adds.
-    """
-
-    intercept: float
-    weights: dict[str, float]
-
-
-class Declared(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What ``policy.json`` says.
-
-    Attributes:
-        name: of the policy.
-        version: of it.
-        effective_from: first day on which it counts.
-        approved_by: who decided so.
-        services: service code to the modules that run for it.
-        bands: band to the highest probability of default in it, ascending; the last is 1.
-        calibrated: probabilities outside are called abnormal and referred.
-        standard: score to its weight in the combined one.
-        fraud: how indicators become a fraud score.
-        retries: times that an unanswered question to the parties is asked again.
-        base_entropy: kind of event to the base population's entropy, in bits.
-    """
-
-    name: str
-    version: str
-    effective_from: date
-    approved_by: str
-    services: dict[str, list[Module]]
-    bands: dict[str, Annotated[float, Meta(gt=0, le=1)]]
-    calibrated: tuple[float, float]
-    standard: dict[Literal["credit", "fraud"], Annotated[float, Meta(ge=0)]]
-    fraud: FraudWeights
-    retries: Annotated[int, Meta(ge=0, le=5)] = 1
-    base_entropy: dict[str, float] = {}
+GRAPH, EXAMPLES = "decision.json", "examples.json"
 
 
 class Example(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -95,26 +51,6 @@ class Failure(msgspec.Struct, frozen=True):
     found: Any
 
 
-ORDINARY: Plain = {
-    "listed": False,
-    "degraded": False,
-    "band": "C",
-    "score": 600,
-    "probability": 0.08,
-    "amount": 10_000.0,
-    "term": 12,
-    "product": "",
-    "velocity_day": 0,
-    "velocity_month": 0,
-    "credit_entropy": 1.0,
-    "entropy_gain": 0.0,
-    "entropy_applications": 0.0,
-    "entropy_transactions": 0.0,
-    "entropy_collections": 0.0,
-}
-"""Every indicator that rules may use, with the value of an ordinary application."""
-
-
 class Policy:
     """One version of a policy, ready to decide.
 
@@ -129,16 +65,25 @@ class Policy:
         import zen
 
         self.place = place
-        self.declared: Declared = _read(place / POLICY, Declared)
-        _check(place, self.declared)
-        graph = _read(place / GRAPH, dict)
+        self.declared: Declared = read(place / POLICY, Declared)
+        check(place, self.declared)
+        graph = read(place / GRAPH, dict)
         self._engine = zen.ZenEngine({"loader": {"type": "static", "content": {GRAPH: graph}}})
         self._bands: list[tuple[str, float]] = list(self.declared.bands.items())
         self.rules(ORDINARY)
 
+    @property
+    def named(self) -> str:
+        """Name and version."""
+        return f"{self.declared.name}/{self.declared.version}"
+
     def band(self, probability: float) -> str:
         """The risk band of a probability of default."""
         return next(band for band, highest in self._bands if probability <= highest)
+
+    def income_band(self, income: float) -> str | None:
+        """The band of an income; None below the first, or where the policy has none."""
+        return next((band for band, least in reversed(self.declared.income_bands.items()) if income >= least), None)
 
     def fraud_probability(self, indicators: Mapping[str, Any]) -> float:
         """By the expert's weights, between 0 and 1."""
@@ -172,7 +117,7 @@ class Policy:
     def failures(self) -> list[Failure]:
         """Examples that the policy does not pass."""
         found = []
-        for example in _read(self.place / EXAMPLES, list[Example]):
+        for example in read(self.place / EXAMPLES, list[Example]):
             unknown = sorted(example.given.keys() - ORDINARY.keys())
             if unknown:
                 raise PolicyError(
@@ -198,7 +143,7 @@ def effective(places: list[Path], today: date) -> Path:
         PolicyError: none counts yet, or two begin on the same day.
     """
     dated: list[tuple[date, str]] = sorted(
-        (_read(place / POLICY, Declared).effective_from, str(place)) for place in places
+        (read(place / POLICY, Declared).effective_from, str(place)) for place in places
     )
     now = [one for one in dated if one[0] <= today]
     if not now:
@@ -218,29 +163,6 @@ def policies(own: Path) -> list[Path]:
     """
     found = sorted(path.parent for path in own.glob(f"*/{POLICY}"))
     return found or [SHIPPED / "standard"]
-
-
-def _check(place: Path, declared: Declared) -> None:
-    highest = list(declared.bands.values())
-    if not highest or highest != sorted(set(highest)) or highest[-1] != 1:
-        raise PolicyError(f"{place / POLICY}: bands must ascend and end at 1.", cure="Correct `bands`.")
-    if unknown := sorted(declared.fraud.weights.keys() - ORDINARY.keys()):
-        raise PolicyError(
-            f"{place / POLICY}: there is no indicator {unknown[0]!r}.", cure=f"Known: {', '.join(ORDINARY)}."
-        )
-    if sum(declared.standard.values()) <= 0:
-        raise PolicyError(f"{place / POLICY}: `standard` needs a weight above 0.", cure="Correct it.")
-
-
-def _read(path: Path, kind: Any) -> Any:
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=kind)
-    except FileNotFoundError:
-        raise PolicyError(
-            f"{path} is missing.", cure="A policy needs policy.json, decision.json, examples.json."
-        ) from None
-    except (OSError, msgspec.MsgspecError) as exc:
-        raise PolicyError(f"{path}: {exc}.", cure="Correct the file.") from exc
 
 
 def _node(error: RuntimeError) -> str:

@@ -10,7 +10,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from ftl.consortium.model import Scorecard
+from ftl.consortium.deciding import Scorecard
 
 SMALLEST_PROBABILITY = 1e-12
 """Keeps the odds finite; far beyond floor and ceiling of any scorecard."""

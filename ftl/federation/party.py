@@ -174,8 +174,11 @@ class _Program:
             outcome = recipe.run(task, settings)
             pointer = self._keep(recipe, frame, encoder, outcome)
         with self._phase("evaluate"):
-            verdict = judged(task, outcome, chosen.aligned, recipe.name) if self.node.name == self.active else None
+            verdict = self._judged(task, outcome, chosen.aligned, recipe) if self.node.name == self.active else None
         return self._result(frame, pointer, (*chosen.notes, *outcome.notes), verdict)
+
+    def _judged(self, task: Task, outcome: Outcome, aligned: dict[str, int], recipe: Recipe) -> Verdict:
+        return judged(task, outcome, aligned, recipe.name, self.node.consortium)
 
     @contextmanager
     def _phase(self, name: str) -> Iterator[None]:

@@ -268,4 +268,5 @@ def combined(request: Request, results: list[PartyResult]) -> Result:
         messages={result.party: result.messages for result in results},
         notes=list(dict.fromkeys(note for result in results for note in result.notes)),
         report=verdict.report,
+        groups=verdict.groups,
     )

@@ -16,6 +16,8 @@ METRICS: dict[Kind, tuple[str, ...]] = {
     "classes": ("accuracy", "log_loss", "auc"),
 }
 """Figures with a bootstrap interval, by kind of label."""
+Rate = tuple[float, float, float]
+"""Value with the bounds of its 95 % interval."""
 
 
 class Request(msgspec.Struct, frozen=True):
@@ -189,6 +191,26 @@ class PartPointer(msgspec.Struct, frozen=True):
     """Delta version of the validated table that it was trained on."""
 
 
+class Group(msgspec.Struct, frozen=True):
+    """One group.
+
+    Attributes:
+        column: protected.
+        value: that its people share; of a number, which third they belong to.
+        people: how many.
+        approval: share at or below the cut-off.
+        bad: share of bad people.
+        auc: within the group.
+    """
+
+    column: str
+    value: str
+    people: int
+    approval: Rate
+    bad: Rate
+    auc: Rate
+
+
 class Result(msgspec.Struct, frozen=True):
     """What a finished run tells the coordinator. No row, no identifier, no threshold."""
 
@@ -215,6 +237,8 @@ class Result(msgspec.Struct, frozen=True):
     notes: list[str] = []
     report: dict[str, Any] | None = None
     """What a recipe without a model found, as plain JSON values."""
+    groups: list[Group] = []
+    """How the model treats groups of the active party's protected columns; of a label that is bad or good."""
 
 
 class Engine(Protocol):

@@ -4,13 +4,16 @@ from typing import Any
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
+from ftl.consortium import Consortium
 from ftl.errors import FederationError
 from ftl.features import Frame
 from ftl.federation.assessment import AFTER, BEFORE, assess
 from ftl.federation.evaluation import Gain
+from ftl.federation.fairness import groups
 from ftl.federation.people import Rows
-from ftl.federation.run import Evaluated
+from ftl.federation.run import Evaluated, Group
 from ftl.protocols import Combiner, Outcome, Task
 
 ALONE = "alone:"
@@ -28,6 +31,7 @@ class Verdict(msgspec.Struct, frozen=True):
         combiner: turns sub-scores into an answer; None where there is no model.
         settings: the recipe's settings that were chosen.
         report: what a recipe without a model found.
+        groups: how the model treats groups of people.
     """
 
     aligned: dict[str, int]
@@ -36,9 +40,10 @@ class Verdict(msgspec.Struct, frozen=True):
     combiner: Combiner | None
     settings: dict[str, Any]
     report: dict[str, Any] | None = None
+    groups: list[Group] = []
 
 
-def judged(task: Task, outcome: Outcome, aligned: dict[str, int], recipe: str) -> Verdict:
+def judged(task: Task, outcome: Outcome, aligned: dict[str, int], recipe: str, declared: Consortium) -> Verdict:
     """The verdict on what a recipe returned at the active party.
 
     Args:
@@ -46,6 +51,7 @@ def judged(task: Task, outcome: Outcome, aligned: dict[str, int], recipe: str) -
         outcome: what it returned.
         aligned: ``train`` and ``test``: shared people used.
         recipe: its name, for errors.
+        declared: says which columns are protected, and who counts as approved.
 
     Raises:
         FederationError: the outcome has neither a model with its answers nor a report, or no figure can be computed.
@@ -60,7 +66,15 @@ def judged(task: Task, outcome: Outcome, aligned: dict[str, int], recipe: str) -
     given = {name: answer for name, answer in answers.items() if answer is not None}
     given |= {f"{ALONE}{party}": answer for party, answer in outcome.alone.items()}
     metrics, gain = assess(task.frame, task.test, given, task.seed) if given else ({}, {})
-    return Verdict(aligned, metrics, gain, outcome.combiner, dict(outcome.settings), report)
+    found = _groups(task, answers[AFTER], declared)
+    return Verdict(aligned, metrics, gain, outcome.combiner, dict(outcome.settings), report, found)
+
+
+def _groups(task: Task, answer: NDArray[np.float64] | None, declared: Consortium) -> list[Group]:
+    if answer is None or task.frame.kind != "binary":
+        return []
+    protected = declared.parties[declared.active].features.protected
+    return groups(task.frame, task.test, answer, protected, declared.registry.cutoff)
 
 
 def counted(frame: Frame, rows: Rows) -> Verdict:

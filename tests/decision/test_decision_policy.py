@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ftl.consortium.model import Scorecard
+from ftl.consortium.deciding import Scorecard
 from ftl.decision import Application, Policy, Scored, decide, effective, policies
 from ftl.decision.entropy import credit_entropy, entropy, gain
 from ftl.decision.policy import SHIPPED
@@ -111,6 +111,11 @@ def test_an_unknown_service_names_the_known_ones(policy):
         ({"bands": {"A": 0.5, "B": 0.2, "C": 1.0}}, "bands must ascend"),
         ({"bands": {"A": 0.5}}, "end at 1"),
         ({"fraud": {"intercept": 0, "weights": {"shoe_size": 1}}}, "no indicator 'shoe_size'"),
+        ({"fraud": {"intercept": 0, "weights": {"band": 1}}}, "no indicator 'band' to weigh"),
+        ({"standard": {"income": 1}}, "weight above 0 of credit or fraud"),
+        ({"income_bands": {"low": 100, "high": 50}}, "`income_bands` must ascend"),
+        ({"most_lost": {"Z": 10}}, "no band 'Z'"),
+        ({"approved_by": ""}, "approved_by"),
         ({"effective_from": "soon"}, "effective_from"),
         ({"unheard": 1}, "unheard"),
     ],

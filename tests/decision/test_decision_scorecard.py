@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ftl import decision
-from ftl.consortium.model import Scorecard
+from ftl.consortium.deciding import Scorecard
 
 
 def test_base_odds_get_the_base_score_and_doubled_odds_get_pdo_more() -> None:
