@@ -93,6 +93,19 @@ def pairs(given: list[str]) -> dict[str, Any]:
     return pairs
 
 
+def version_or_time(text: str | None) -> int | datetime | None:
+    """A Delta version, or a moment, which is in UTC where it names no zone."""
+    if text is None or text.isdecimal():
+        return None if text is None else int(text)
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as exc:
+        raise ConsortiumError(
+            f"{text!r} is no version and no time", cure="Write for example 12 or 2026-11-23T10:00."
+        ) from exc
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
 def print_table(names: list[str], rows: list[dict[str, Any]], *, as_json: bool) -> None:
     """Print rows under the names of their columns, or as one JSON list."""
     from rich.table import Table

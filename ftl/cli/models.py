@@ -1,7 +1,7 @@
 """Registered models: promote, roll back, let challengers compete."""
 
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 import typer
@@ -9,6 +9,9 @@ import typer
 from ftl import consortium
 from ftl.cli.common import Dir, Json, app, pairs, steps_of
 from ftl.errors import ConsortiumError
+
+if TYPE_CHECKING:
+    from ftl.registry import ModelVersion
 
 
 @app.command(epilog="Example: ftl promote my-consortium 3 --reason 'AUC +0.012 on the holdout' --by 'J. Doe'")
@@ -19,7 +22,7 @@ def promote(
     by: Annotated[str, typer.Option(help="Who approved it.")],
 ) -> None:
     """Make a model version the champion."""
-    print(steps_of(directory, in_process=True).promote(version, reason, by))
+    _print_version(steps_of(directory, in_process=True).promote(version, reason, by))
 
 
 @app.command(epilog='Example: ftl rollback my-consortium --reason "approvals fell" --by "J. Doe"')
@@ -29,7 +32,7 @@ def rollback(
     by: Annotated[str, typer.Option(help="Who approved it.")],
 ) -> None:
     """Make the version before the present champion the champion again."""
-    print(steps_of(directory, in_process=True).roll_back(reason, by))
+    _print_version(steps_of(directory, in_process=True).roll_back(reason, by))
 
 
 experiment = typer.Typer(help="Champion against challenger on live traffic.", no_args_is_help=True)
@@ -95,3 +98,8 @@ def experiment_end(
     from ftl.registry import competition
 
     competition.end(consortium.load(directory), name, datetime.now(UTC), reason)
+    print(f"{name} has ended")
+
+
+def _print_version(model: "ModelVersion") -> None:
+    print(f"{model.name} version {model.version}: {', '.join(model.aliases)}")

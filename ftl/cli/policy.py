@@ -42,7 +42,11 @@ def policy_diff(
     folder = consortium.load(directory)
     files = sorted(applications(folder).glob("*.jsonl"))
     chosen = [path for path in files if not month or path.stem in month]
-    print_rows(replay(_policy(folder, place), chosen, folder.consortium.scorecard), as_json=as_json)
+    settings = folder.consortium
+    rows = replay(_policy(folder, place), chosen, settings.scorecard, settings.income)
+    print_rows(rows, as_json=as_json)
+    if not rows and not as_json:
+        print("no application has been kept")
 
 
 @policy.command("block", epilog="Example: ftl policy block my-consortium --set id_number=… --set phone=…")

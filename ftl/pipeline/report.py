@@ -14,7 +14,7 @@ from ftl.federation import Evaluated, Evaluation, Progress
 from ftl.pipeline.journal import since_last_training
 from ftl.pipeline.steps import Trained
 from ftl.registry import ModelVersion
-from ftl.registry.versions import TITLES
+from ftl.registry.registration import TITLES
 
 
 def report(folder: Folder, trained: Trained) -> dict[str, Any]:

@@ -56,18 +56,17 @@ class Steps:
         table: str,
         mode: Literal["full", "incremental"],
         on_progress: Callable[[collecting.SyncProgress], None] | None = None,
+        interval: collecting.Interval | None = None,
     ) -> collecting.SyncReport:
-        """Bring one table from its source into the party's lake."""
-        report = collecting.collect(self.folder.node(party), table, mode, self.clock, on_progress)
+        """Bring one table, or only an interval of its cursor, from its source into the party's lake."""
+        report = collecting.collect(self.folder.node(party), table, mode, self.clock, on_progress, interval)
         counts = {"read": report.rows_read, "landed": report.rows_landed, "quarantined": report.rows_quarantined}
         self._journal("collect", report.seconds, party, table, counts, detail=mode)
         return report
 
     def mode(self, party: str, table: str) -> Literal["full", "incremental"]:
-        """Incremental where a cursor is declared and a sync has been before, else full."""
-        node = self.folder.node(party)
-        seen = collecting.watermark(node, table) is not None
-        return "incremental" if seen and node.party.tables[table].cursor else "full"
+        """Incremental where a sync has been before and a cursor or the files' names tell what is new, else full."""
+        return "incremental" if collecting.follows(self.folder.node(party), table) else "full"
 
     def check_quality(self, party: str, table: str) -> quality.QualityReport:
         """Run the table's suite on what has landed since the last check, and publish what passed.

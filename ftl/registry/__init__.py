@@ -4,19 +4,11 @@ The store is found from the consortium's folder: a running server if one was rec
 """
 
 from ftl.registry.bundle import Bundle, Identifier, PartyPart, Scale, build_bundle, decode_bundle, encode_bundle
+from ftl.registry.promotion import promote, roll_back
+from ftl.registry.registration import register
 from ftl.registry.store import server_command, server_environment, tracking_uri
 from ftl.registry.tracking import Tracking, resume_run, start_run
-from ftl.registry.versions import (
-    CHALLENGER,
-    CHAMPION,
-    ModelVersion,
-    bundle_of,
-    current_version,
-    promote,
-    register,
-    resolve,
-    roll_back,
-)
+from ftl.registry.versions import CHALLENGER, CHAMPION, ModelVersion, bundle_of, current_version, resolve
 
 __all__ = [
     "CHALLENGER",

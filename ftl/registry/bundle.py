@@ -7,7 +7,8 @@ It ties the parties' parts together by their hashes and says how to combine thei
 import msgspec
 
 from ftl.consortium import Consortium, Folder
-from ftl.consortium.model import ColumnType, Features, Normalise, Scorecard
+from ftl.consortium.deciding import Scorecard
+from ftl.consortium.model import ColumnType, Features, Normalise
 from ftl.errors import RegistryError
 from ftl.federation import Result
 from ftl.protocols import Combiner
@@ -30,12 +31,14 @@ class PartyPart(msgspec.Struct, frozen=True):
     Attributes:
         sha256: hex digest over the part and its encoder, as the node reported it.
         columns: how many feature columns the party uses.
-        reasons: reason code to the text an applicant reads; protected columns give none.
+        reasons: reason code to the text an applicant reads; protected columns and their proxies give none.
+        reasons_zh: the same in Chinese, as far as there are texts.
     """
 
     sha256: str
     columns: int
     reasons: dict[str, str] = {}
+    reasons_zh: dict[str, str] = {}
 
 
 class Scale(msgspec.Struct, frozen=True):
@@ -87,6 +90,10 @@ class Bundle(msgspec.Struct, frozen=True):
         """Reason code to text, over all parties."""
         return {code: text for part in self.parties.values() for code, text in part.reasons.items()}
 
+    def texts_zh(self) -> dict[str, str]:
+        """Reason code to text in Chinese, over all parties; a code without one is missing."""
+        return {code: text for part in self.parties.values() for code, text in part.reasons_zh.items()}
+
 
 def build_bundle(folder: Folder, result: Result) -> Bundle:
     """The manifest for a finished run.
@@ -110,7 +117,7 @@ def build_bundle(folder: Folder, result: Result) -> Bundle:
         recipe=result.recipe,
         active=consortium.active,
         parties={
-            part.party: PartyPart(part.sha256, part.columns, _reasons(consortium.parties[part.party].features))
+            part.party: PartyPart(part.sha256, part.columns, *_reasons(consortium.parties[part.party].features))
             for part in result.parts
         },
         combiner=result.combiner,
@@ -162,6 +169,8 @@ def _not_asked(consortium: Consortium) -> set[str]:
     return {*consortium.identifiers, *(name for name in kept if name)}
 
 
-def _reasons(features: Features) -> dict[str, str]:
-    named = {column: reason for column, reason in features.reasons.items() if column not in features.protected}
-    return {reason.code: reason.text for reason in named.values()}
+def _reasons(features: Features) -> tuple[dict[str, str], dict[str, str]]:
+    """Code to text, and to text in Chinese; of columns that share a code the first that has one counts."""
+    named = list(features.named.values())
+    chinese = {reason.code: reason.text_zh for reason in reversed(named) if reason.text_zh}
+    return {reason.code: reason.text for reason in named}, chinese

@@ -1,7 +1,5 @@
 """The model card of a version, in the sections of Mitchell et al. (2019), *Model Cards for Model Reporting*, FAT*."""
 
-from collections.abc import Mapping
-
 from ftl.consortium import Consortium
 from ftl.federation import Evaluation, Result
 from ftl.registry.lineage import Lineage
@@ -12,9 +10,11 @@ INTENDED = (
     "for the cases that the policy refers."
 )
 UNKNOWN_GROUPS = (
-    "Approval rates of groups are not known at training. They are compared in each experiment, by the group that an "
-    "outcome names, and a challenger under four fifths is held back."
+    "Groups by a partner's column are not compared at training, as that would show one party what belongs to another; "
+    "nor are groups too small to hide their people. Each experiment compares groups by what an outcome names, and a "
+    "challenger under four fifths is held back."
 )
+NO_GRANT = "nothing is declared (`grant` in consortium.yaml)"
 LIMITS = (
     "Valid for people like those it was evaluated on; compare with `ftl drift` before use on others.",
     "A party that does not answer gives a degraded score, which is marked as such.",
@@ -38,7 +38,7 @@ def card(consortium: Consortium, result: Result, lineage: Lineage, gate: str) ->
         "Data": _data(consortium, result, lineage),
         "Figures on the holdout": _figures(result),
         "Offline gate": [gate],
-        "Fairness": _fairness(consortium),
+        "Fairness": _fairness(consortium, result),
         "Limits": [*(f"- {limit}" for limit in LIMITS), *(f"- {note}" for note in result.notes)],
         "Origin": _origin(lineage),
     }
@@ -61,7 +61,14 @@ def _data(consortium: Consortium, result: Result, lineage: Lineage) -> list[str]
     ]
     titles = ("party", "role", "table", "Delta version", "rows", "columns", "SHA-256 of its part")
     shared = ", ".join(f"{count} in {name}" for name, count in result.aligned.items())
-    return [*_table(titles, rows), "", f"Shared people: {shared}."]
+    grants = [f"| {party} | {consortium.parties[party].grant or NO_GRANT} |" for party in lineage.inputs]
+    return [
+        *_table(titles, rows),
+        "",
+        f"Shared people: {shared}.",
+        "",
+        *_table(("party", "its rows may be used"), grants),
+    ]
 
 
 def _figures(result: Result) -> list[str]:
@@ -75,16 +82,31 @@ def _figures(result: Result) -> list[str]:
     return [*counts, *_table(("model", "figure", "value", "95 % low", "95 % high"), rows)]
 
 
-def _fairness(consortium: Consortium) -> list[str]:
-    named: Mapping[str, tuple[str, ...]] = {
-        party: its.features.protected for party, its in consortium.parties.items() if its.features.protected
-    }
-    rows = [f"| {party} | {', '.join(columns)} |" for party, columns in named.items()]
+def _fairness(consortium: Consortium, result: Result) -> list[str]:
+    rows = [
+        f"| {party} | {', '.join(its.features.protected) or 'none'} | {', '.join(its.features.proxies) or 'none'} |"
+        for party, its in consortium.parties.items()
+        if its.features.protected or its.features.proxies
+    ]
+    compared = [
+        f"| {one.column} | {one.value} | {one.people} | {_rate(one.approval)} | {_rate(one.bad)} | {_rate(one.auc)} |"
+        for one in result.groups
+    ]
+    titles = ("column", "group", "people", "approval rate", "bad rate", "AUC")
     return [
-        *_table(("party", "protected columns, never named as a reason"), rows),
+        *_table(("party", "protected columns, never named as a reason", "their proxies, never named either"), rows),
+        "",
+        f"Approved at a probability of default up to {consortium.registry.cutoff:g}; 95 % intervals.",
+        "",
+        *_table(titles, compared),
         "",
         UNKNOWN_GROUPS,
     ]
+
+
+def _rate(rate: tuple[float, float, float]) -> str:
+    value, low, high = rate
+    return f"{value:.3f} ({low:.3f} to {high:.3f})"
 
 
 def _origin(lineage: Lineage) -> list[str]:

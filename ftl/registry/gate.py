@@ -7,14 +7,11 @@ from collections.abc import Mapping
 
 import msgspec
 
+from ftl.consortium.deciding import Gate as Thresholds
 from ftl.federation import Evaluated, Result
 
-Least = dict[str, float]
-
-LEAST: Least = {"auc": 0.5, "r2": 0.0}
-"""What any model must reach: a guess has an AUC of 0.5 and explains none of a number's variance."""
-MOST_BELOW_CHAMPION = 0.1
-"""Of AUC or R²: a version further below the champion's figure could only cost the applicants that it answers."""
+Limits = dict[str, float]
+"""Figure to the smallest value allowed."""
 
 
 class Gate(msgspec.Struct, frozen=True):
@@ -29,13 +26,13 @@ class Gate(msgspec.Struct, frozen=True):
     why: str
 
 
-def gate(result: Result, champion: Mapping[str, float], least: Mapping[str, float] | None = None) -> Gate:
+def gate(result: Result, champion: Mapping[str, float], declared: Thresholds | None = None) -> Gate:
     """Check the federated model's figures against thresholds.
 
     Args:
         result: of the run.
         champion: figure to its value for the present champion; empty without one.
-        least: figure to the smallest value allowed; :data:`LEAST` when None.
+        declared: the consortium's thresholds; the defaults when None.
     """
     from mlflow.models import EvaluationResult
     from mlflow.models.evaluation.validation import MetricThreshold, ModelValidationFailedException
@@ -45,7 +42,7 @@ def gate(result: Result, champion: Mapping[str, float], least: Mapping[str, floa
     found = result.metrics.get("federated")
     if found is None:
         return Gate(False, "Refused: the run has no figures on a holdout.")
-    limits = _limits(found, champion, LEAST if least is None else least)
+    limits = _limits(found, champion, declared or Thresholds())
     thresholds = {name: MetricThreshold(threshold=limit, greater_is_better=True) for name, limit in limits.items()}
     try:
         mlflow.validate_evaluation_results(thresholds, EvaluationResult(metrics=found.figures, artifacts={}))
@@ -54,15 +51,15 @@ def gate(result: Result, champion: Mapping[str, float], least: Mapping[str, floa
     return Gate(True, f"Passed: {'; '.join(_reached(found, limits))}.")
 
 
-def _limits(found: Evaluated, champion: Mapping[str, float], least: Mapping[str, float]) -> Least:
+def _limits(found: Evaluated, champion: Mapping[str, float], declared: Thresholds) -> Limits:
     return {
-        name: max(limit, champion.get(name, limit) - MOST_BELOW_CHAMPION)
-        for name, limit in least.items()
+        name: max(limit, champion.get(name, limit) - declared.below_champion)
+        for name, limit in declared.least.items()
         if name in found.figures
     }
 
 
-def _missed(found: Evaluated, limits: Least) -> list[str]:
+def _missed(found: Evaluated, limits: Limits) -> list[str]:
     return [
         f"{name} is {found.figures[name]:.4f}, at least {limit:.4f} is needed"
         for name, limit in limits.items()
@@ -70,5 +67,5 @@ def _missed(found: Evaluated, limits: Least) -> list[str]:
     ]
 
 
-def _reached(found: Evaluated, limits: Least) -> list[str]:
+def _reached(found: Evaluated, limits: Limits) -> list[str]:
     return [f"{name} {found.figures[name]:.4f} reaches {limit:.4f}" for name, limit in limits.items()]

@@ -32,7 +32,12 @@ def signature(bundle: Bundle) -> Any:
     fields = [Property(name, DataType[TYPES[kind]], required=False) for name, kind in bundle.fields.items()]
     optional = [ColSpec(Object(fields), "fields", required=False)] if fields else []
     reason = Object(
-        [Property("code", DataType.string), Property("text", DataType.string), Property("points", DataType.double)]
+        [
+            Property("code", DataType.string),
+            Property("text", DataType.string),
+            Property("points", DataType.double),
+            Property("text_zh", DataType.string, required=False),
+        ]
     )
     outputs = [
         ColSpec(DataType.double, "probability_of_default"),

@@ -110,7 +110,7 @@ class App:
     """An ASGI application.
 
     Args:
-        routes: (method, path) to handler.
+        routes: (method, path) to handler; a path that ends in ``/*`` stands for every one segment there.
         start: awaited before the first request.
         background: run until the server stops.
         stop: called after the last request.
@@ -153,7 +153,7 @@ class App:
 
     async def _answer(self, scope: Scope, receive: Receive) -> Response:
         method, path = scope["method"], scope["path"]
-        handler = self._routes.get((method, path))
+        handler = self._routes.get((method, path)) or self._routes.get((method, f"{path.rpartition('/')[0]}/*"))
         if handler is None:
             return self._no_route(path)
         body = await _body(receive, self._most_body_bytes)

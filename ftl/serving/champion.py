@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import os
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -30,15 +31,16 @@ class ChampionSource:
     Args:
         folder: the consortium.
         alias: to follow.
+        name: of the registered model; the consortium's own when None.
     """
 
-    def __init__(self, folder: Folder, alias: str = registry.CHAMPION) -> None:
+    def __init__(self, folder: Folder, alias: str = registry.CHAMPION, name: str | None = None) -> None:
         self.alias = alias
         self.current: Champion | None = None
         self.trouble: str | None = None
         """Why MLflow could not be asked the last time, or None."""
-        self._folder, self._seen = folder, 0
-        self._name = folder.consortium.training.model_name
+        self._folder, self._seen, self._told = folder, 0, asyncio.Event()
+        self._name = name or folder.consortium.training.model_name
 
     @property
     def kept(self) -> Path:
@@ -89,7 +91,14 @@ class ChampionSource:
                 self._note(None)
             except FtlError as error:
                 self._note(error.message)
-            await asyncio.sleep(seconds)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    await self._told.wait()
+            self._told.clear()
+
+    def look(self) -> None:
+        """Refresh at once; for whoever knows that the alias has moved."""
+        self._told.set()
 
     def _keep(self, champion: Champion) -> None:
         self.kept.parent.mkdir(parents=True, exist_ok=True)

@@ -13,7 +13,7 @@ import msgspec
 
 from ftl import decision
 from ftl.consortium import Folder
-from ftl.consortium.model import Scorecard
+from ftl.consortium.deciding import Income, Scorecard
 from ftl.crypto.keystore import replace
 from ftl.decision import Application, Decision, Policy, Scored
 from ftl.errors import FtlError, PolicyError
@@ -116,7 +116,7 @@ class Decisions:
         Raises:
             PolicyError: the policy has no such service.
         """
-        made = decision.decide(self.policy, service, application, scored, scorecard)
+        made = decision.decide(self.policy, service, application, scored, scorecard, self._folder.consortium.income)
         kept = scored if isinstance(scored, Scored) else None
         line = Kept(round(self._clock()), service, application, kept, made.decision, made.policy)
         self._month().add(_ENCODER.encode(line))
@@ -168,13 +168,14 @@ def applications(folder: Folder) -> Path:
     return folder.coordinator / "decisions"
 
 
-def replay(policy: Policy, months: Sequence[Path], scorecard: Scorecard) -> list[Changed]:
+def replay(policy: Policy, months: Sequence[Path], scorecard: Scorecard, income: Income | None = None) -> list[Changed]:
     """What a policy would have decided on applications that are kept.
 
     Args:
         policy: to try.
         months: files of :func:`applications`.
         scorecard: the consortium's scale.
+        income: how income becomes a score; None without a model of it.
 
     Returns:
         one row for each pair of decisions, the most frequent first.
@@ -183,7 +184,7 @@ def replay(policy: Policy, months: Sequence[Path], scorecard: Scorecard) -> list
     for kept in _kept(months):
         if kept.service not in policy.declared.services:
             continue
-        after = decision.decide(policy, kept.service, kept.application, kept.scored, scorecard)
+        after = decision.decide(policy, kept.service, kept.application, kept.scored, scorecard, income)
         key = kept.decision, after.decision
         count, limit = counted.get(key, (0, 0.0))
         counted[key] = count + 1, limit + (after.limit or 0.0)

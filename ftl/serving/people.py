@@ -231,6 +231,5 @@ class Overrides:
 
 
 def _codes(node: Node) -> dict[str, str]:
-    """Feature column to reason code; a protected column gives none, so that it can never be named."""
-    features = node.party.features
-    return {column: reason.code for column, reason in features.reasons.items() if column not in features.protected}
+    """Feature column to reason code; a protected column or its proxy gives none, so that it can never be named."""
+    return {column: reason.code for column, reason in node.party.features.named.items()}

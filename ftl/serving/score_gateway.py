@@ -15,7 +15,7 @@ from importlib import resources
 import msgspec
 
 from ftl.consortium import Folder
-from ftl.decision import Application, Scored
+from ftl.decision import Application, Scored, again
 from ftl.errors import ApplicantUnknown, FtlError, InvalidRequest
 from ftl.serving.asgi import App, Request, Response, problem, problem_of
 from ftl.serving.champion import POLL_SECONDS
@@ -24,6 +24,9 @@ from ftl.serving.competitions import Competitions
 from ftl.serving.credentials import metering_key, pseudonymise, scoring_key
 from ftl.serving.decisions import Decisions
 from ftl.serving.endpoints import shared_home
+from ftl.serving.experiments import PATH as EXPERIMENTS
+from ftl.serving.experiments import ExperimentPages
+from ftl.serving.income import Incomes
 from ftl.serving.live import Live, Lives
 from ftl.serving.messages import (
     Accepted,
@@ -41,6 +44,8 @@ from ftl.serving.metering import Meter
 from ftl.serving.metrics import CONTENT_TYPE, Metrics
 from ftl.serving.replay import Replays
 from ftl.serving.scorer import BUDGET_SECONDS, Answer, Answers
+from ftl.serving.webhook import PATH as WEBHOOK
+from ftl.serving.webhook import AliasWebhook
 
 log = logging.getLogger(__name__)
 
@@ -93,8 +98,11 @@ class Gateway:
         self._competitions = Competitions(folder, self._meter.subject, lambda: clock().timestamp())
         self._decisions = Decisions(folder, lambda: clock().timestamp())
         self._access = Access(folder, lambda: clock().timestamp())
+        self._pages = ExperimentPages(folder, self._access)
         self._replays = Replays(shared_home(folder), metering_key(folder), lambda: clock().timestamp())
         self._lives, self._metrics = Lives(folder, budget), Metrics(shared_home(folder))
+        self._incomes = Incomes(folder, budget)
+        self._webhook = AliasWebhook(folder, self._lives.source.look, lambda: clock().timestamp())
         self._process, self._requests, self._under_way = secrets.token_hex(4), 0, 0
 
     def app(self) -> App:
@@ -113,9 +121,13 @@ class Gateway:
             ("GET", "/metrics"): self._figures,
             ("GET", "/openapi.json"): self._openapi,
             ("GET", "/docs"): self._docs,
+            ("POST", WEBHOOK): self._webhook.told,
+            ("GET", EXPERIMENTS): self._pages.all,
+            ("GET", f"{EXPERIMENTS}/*"): self._pages.one,
             **{route: self._counted(route[1], handler) for route, handler in counted.items()},
         }
-        background = [lambda: self._lives.source.follow(self._poll), self._watch, self._bill, self._tell]
+        followed = [lambda: self._lives.source.follow(self._poll), lambda: self._incomes.follow(self._poll)]
+        background = [*followed, self._watch, self._bill, self._tell]
         return App(routes, start=self._start, background=background, stop=self._close)
 
     async def _start(self) -> None:
@@ -206,9 +218,7 @@ class Gateway:
             raise InvalidRequest("There is no such service.", cure=f"Services: {known}.", field="service")
         pseudonym = pseudonymise(self._key, live.champion.bundle.identifiers, applicant.identifiers)
         with self._replays.once(client.id, request.headers.get(b"idempotency-key")):
-            version, said = await self._scored(live, pseudonym, applicant)
-        answer = said if isinstance(said, Answer) else None
-        scored = Scored(said.probability, said.together.degraded) if isinstance(said, Answer) else said
+            version, answer, scored = await self._scored(live, pseudonym, applicant)
         events = {str(kind): counts for kind, counts in asked.events.items()}
         application = Application(asked.amount, asked.term, asked.product, events=events)
         application = self._decisions.fill(application, self._meter.subject(pseudonym))
@@ -230,18 +240,45 @@ class Gateway:
         )
         return Response(msgspec.json.encode(body), headers=PRIVATE)
 
-    async def _scored(self, live: Live, pseudonym: bytes, applicant: Applicant) -> tuple[str, Answer | FtlError | None]:
-        """The answer and the version that gave it, asked again as often as the policy says; or why there is none."""
-        retries = self._decisions.policy.declared.retries
-        while True:
-            try:
-                return await self._answered(live, pseudonym, applicant)
-            except InvalidRequest:
-                raise
-            except FtlError as error:
-                if not (error.transient and retries):
-                    return live.model.version, error
-                retries -= 1
+    async def _scored(
+        self, live: Live, pseudonym: bytes, applicant: Applicant
+    ) -> tuple[str, Answer | None, Scored | FtlError | None]:
+        """The version that answered, its answer, and what a decision needs of both models, or why there is none."""
+        patient = self._patiently(live, pseudonym, applicant)
+        if self._incomes.declared is None:
+            return await patient
+        known = self._incomes.estimate(live, pseudonym, applicant.fields)
+        (version, answer, scored), (income, model) = await asyncio.gather(patient, known)
+        if isinstance(scored, Scored):
+            scored = msgspec.structs.replace(scored, income=income, income_model=model)
+        return version, answer, scored
+
+    async def _patiently(
+        self, live: Live, pseudonym: bytes, applicant: Applicant
+    ) -> tuple[str, Answer | None, Scored | FtlError | None]:
+        """Ask again as often, and after such anomalies, as the policy says."""
+        policy = self._decisions.policy
+        for _ in range(policy.declared.retries):
+            version, answer, scored = await self._asked(live, pseudonym, applicant)
+            if not again(policy, scored):
+                return version, answer, scored
+        return await self._asked(live, pseudonym, applicant)
+
+    async def _asked(
+        self, live: Live, pseudonym: bytes, applicant: Applicant
+    ) -> tuple[str, Answer | None, Scored | FtlError | None]:
+        """Ask once."""
+        try:
+            version, answer = await self._answered(live, pseudonym, applicant)
+        except InvalidRequest:
+            raise
+        except FtlError as error:
+            return live.model.version, None, error
+        if answer is None:
+            return version, None, None
+        lost = [reason.points for reason in answer.reasons]
+        model = f"{live.model.name}/{version}"
+        return version, answer, Scored(answer.probability, answer.together.degraded, model, lost)
 
     async def _batch(self, request: Request) -> Response:
         started = time.perf_counter()

@@ -35,18 +35,20 @@ Known = str
 """``known``, ``unknown`` or ``unavailable``."""
 
 
-class Reason(msgspec.Struct, frozen=True):
+class Reason(msgspec.Struct, frozen=True, omit_defaults=True):
     """Why a score is not higher.
 
     Attributes:
         code: of the consortium file.
         text: for the applicant.
         points: scorecard points lost against the best attainable.
+        text_zh: for the applicant, in Chinese, where the consortium file has it.
     """
 
     code: str
     text: str
     points: float
+    text_zh: str | None = None
 
 
 @dataclass(frozen=True)
@@ -129,6 +131,7 @@ class Scorer:
         self._line = Line(self.score)
         self._combination = combine.Combination(bundle.combiner, bundle.active)
         self._costs, self._texts = decision.Costs(self._combination), bundle.texts()
+        self._chinese = bundle.texts_zh()
         self._mask_bytes = mask_bytes(bundle.combiner)
         self._said_by = {party: PartyAnswers(party) for party in self.needed}
         self._paused: dict[str, tuple[float, FtlError]] = {}
@@ -264,10 +267,10 @@ class Scorer:
 
     def _reasons(self, scores: dict[str, SubScores]) -> list[list[Reason]]:
         worth = decision.points_per_log_odds(self.bundle.scale.scorecard())
-        lost, texts = self._costs.losses(scores), self._texts
+        lost, texts, chinese = self._costs.losses(scores), self._texts, self._chinese
         people = len(scores[self.bundle.active].known)
         return [
-            [Reason(code, texts[code], round(amount * worth, 1)) for code, amount in person]
+            [Reason(code, texts[code], round(amount * worth, 1), chinese.get(code)) for code, amount in person]
             for person in decision.ranked(lost, texts, people)
         ]
 

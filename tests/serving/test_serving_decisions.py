@@ -9,7 +9,7 @@ import msgspec
 import pytest
 from conftest import Site, expected, identifiers, wait_for
 
-from ftl.consortium.model import Scorecard
+from ftl.consortium.deciding import Scorecard
 from ftl.decision import Policy
 from ftl.decision.policy import SHIPPED
 from ftl.serving.decisions import Kept, applications, block, replay

@@ -14,7 +14,8 @@ from ftl.consortium import Folder
 from ftl.crypto.keystore import replace
 from ftl.errors import RegistryError
 from ftl.registry import store
-from ftl.registry.versions import CHAMPION, ModelVersion, bundle_of, check_gate, current_version
+from ftl.registry.promotion import check_gate
+from ftl.registry.versions import CHAMPION, ModelVersion, bundle_of, current_version
 
 NAME = re.compile(r"[a-z][a-z0-9-]{0,63}")
 Policy = Literal["automatic", "ask", "never"]
