@@ -27,7 +27,8 @@ def transfer_boost(seed: int) -> list[Figure]:
     from ftl.protocols.transfer_boost import TransferBoost
 
     scheme = OpenScheme()
-    return on_trees(carry_out(TransferBoost(scheme), population(seed), {}), scheme, "transfer_boost")
+    heard = carry_out(TransferBoost(scheme), population(seed), {})
+    return on_trees(heard, scheme, "transfer_boost", (" of opinion trees", " of label trees", " of trees alone"))
 
 
 def secure_boost(seed: int) -> list[Figure]:

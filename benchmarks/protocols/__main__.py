@@ -25,6 +25,7 @@ KEYS = (
     "secure_boost_seconds_per_tree",
     "secure_boost_one_core_seconds_per_tree",
     "secure_boost_150k_seconds_per_tree",
+    "secure_boost_auc_loss",
     "bytes_per_tree",
     "messages_per_tree",
     "transfer_boost_1000_shared_seconds",
@@ -60,17 +61,18 @@ class Part:
 
 
 PARTS = {
-    "secure_boost": Part("secure_boost", (("--only", "taiwan", "--trees", "2"),)),
+    "secure_boost": Part("secure_boost", (("--trees", "1"),)),
     "one_core": Part(
         "secure_boost",
         (("--only", "taiwan", "--trees", "1", "--cores", "1"),),
         (("--only", "taiwan", "--cores", "1"),),
         {"secure_boost_seconds_per_tree": "secure_boost_one_core_seconds_per_tree"},
     ),
-    "transfer_boost": Part("transfer_boost", (("--only", "shared", "delay", "--small"),)),
+    "accuracy": Part("boosting_accuracy", (("--tables", "taiwan", "--draws", "1", "--trees", "2"),)),
+    "transfer_boost": Part("transfer_boost", (("--small",),)),
     "hetero_logistic": Part("hetero_logistic", (("--only", "taiwan"),)),
     "neural_transfer": Part("neural_transfer", (("--iterations", "2"),), (("--growth",),)),
-    "psi": Part("psi", (("--only", "million", "--people", "20000"),)),
+    "psi": Part("psi", (("--people", "20000"),)),
     "nvflare": Part("nvflare", (("--small",),)),
 }
 

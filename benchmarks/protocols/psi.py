@@ -9,6 +9,7 @@ import argparse
 import json
 import multiprocessing
 import os
+import queue
 import resource
 import subprocess
 import sys
@@ -89,7 +90,7 @@ def intersect(people: dict[str, int], *, shared: int, result: str = "both") -> F
     ]
     for party in parties:
         party.start()
-    found = dict(results.get(timeout=TIMEOUT) for _ in parties)
+    found = _collected(results, parties)
     for party in parties:
         party.join()
     figures = {name: found[name] for name in names}
@@ -103,6 +104,22 @@ def intersect(people: dict[str, int], *, shared: int, result: str = "both") -> F
         "cores": len(os.sched_getaffinity(0)),
         "load_before": round(load, 1),
     }
+
+
+def _collected(results: Any, parties: list[Any]) -> dict[str, Figures]:
+    """What every party measured; a party that failed ends the wait for it."""
+    found: dict[str, Figures] = {}
+    while len(found) < len(parties):
+        try:
+            name, figures = results.get(timeout=1.0)
+        except queue.Empty:
+            if any(party.exitcode for party in parties):
+                for party in parties:
+                    party.terminate()
+                raise ChildProcessError("A party's process failed; what it said stands above.") from None
+        else:
+            found[name] = figures
+    return found
 
 
 @dataclass(frozen=True)
@@ -195,8 +212,9 @@ def _peer(people: int) -> Figures:
     """Runs in the peer's environment: its client and its server, each in a process, as its README has them."""
     near, far = multiprocessing.Pipe()
     ready = multiprocessing.Barrier(2)
-    server = multiprocessing.Process(target=_peer_server, args=(people, far, ready))
+    server = multiprocessing.Process(target=_peer_server, args=(people, far, ready), daemon=True)
     server.start()
+    far.close()  # so that a server that ends early ends the wait for its answer
     import private_set_intersection.python as psi
 
     client = psi.client.CreateWithNewKey(True)
@@ -221,9 +239,12 @@ def _peer_server(people: int, way: Connection, ready: Any) -> None:
     server = psi.server.CreateWithNewKey(True)
     ids = list(People(1, people, people // 2))
     ready.wait(TIMEOUT)
-    way.send_bytes(server.CreateSetupMessage(1e-9, people, ids).SerializeToString())
+    setup = server.CreateSetupMessage(1e-9, people, ids).SerializeToString()
     request = psi.Request()
-    request.ParseFromString(way.recv_bytes())
+    request.ParseFromString(
+        way.recv_bytes()
+    )  # before it sends: two that send at once, more than a pipe holds, stand still
+    way.send_bytes(setup)
     way.send_bytes(server.ProcessRequest(request).SerializeToString())
 
 

@@ -1,15 +1,16 @@
 """The protocol against an independent clear computation, over real and clear ciphers, and where it must not learn."""
 
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
 import msgspec
 import numpy as np
 import pytest
-from clear_cipher import ClearScheme
+from clear_cipher import ClearCipher, ClearScheme
 from sklearn.ensemble import HistGradientBoostingRegressor
 from transfer_boost_parties import SMALL, Memory, Run, parties, relabel, run
 
+from ftl.crypto import Ciphertexts, Plaintexts
 from ftl.errors import ChannelError, ConsortiumError, ProtocolError, RegistryError
 from ftl.features import BinEdges, Frame
 from ftl.protocols.boosting import Candidates, LogLoss, columns_of
@@ -358,6 +359,43 @@ def test_with_nobody_or_too_few_shared_the_active_party_stands_alone(frames: lis
     assert "fell back to bank alone" in result.active.notes[0]
     part = RECIPE.load(result.outcomes["partner"].part, {})
     assert part.sub_scores(frames[1].values[:3]).leaves.shape == (3, 0)
+
+
+class Counted(ClearCipher):
+    """How many encryptions it was told to expect, and how many it made, in order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls: list[tuple[str, int]] = []
+
+    def ahead(self, count: int) -> None:
+        self.calls.append(("ahead", count))
+
+    def encrypt(self, plaintexts: Plaintexts) -> Ciphertexts:
+        self.calls.append(("encrypt", len(plaintexts)))
+        return super().encrypt(plaintexts)
+
+
+@dataclass(frozen=True)
+class CountedScheme(ClearScheme):
+    cipher: Counted = field(default_factory=Counted)
+
+    def generate(self) -> ClearCipher:
+        return self.cipher
+
+
+@pytest.mark.parametrize("depth", [1, 2])
+def test_randomness_of_all_rounds_is_asked_for_at_once_and_none_when_no_tree_can_grow(
+    frames: list[Frame], depth: int
+) -> None:
+    scheme = CountedScheme()
+    run(frames, SHARED, scheme, SMALL | {"depth": depth})
+    made = sum(count for call, count in scheme.cipher.calls if call == "encrypt")
+    assert scheme.cipher.calls[0][0] == "ahead"
+    assert made <= scheme.cipher.calls[0][1] <= 2 * made
+    alone = CountedScheme()
+    run(frames, 20, alone)
+    assert alone.cipher.calls == []
 
 
 def test_shared_people_of_one_class_teach_nothing(frames: list[Frame]) -> None:

@@ -65,14 +65,15 @@ def spaced(
         least: how many are enough.
     """
     chosen = np.zeros(len(allowed), dtype=bool)
-    counts = np.array(known)
-    held = np.zeros(len(known), dtype=np.int64)
-    left = counts.sum(axis=1) + beyond
-    for cut in range(len(allowed)):
-        held, left = held + counts[:, cut], left - counts[:, cut]
-        if allowed[cut] and held.any() and left.any() and _enough(held, least) and _enough(left, least):
+    by_bin = np.array(known).T.tolist()  # plain integers: there are few nodes and many cuts
+    nobody = [0] * len(known)
+    held, left = nobody, (np.sum(known, axis=1) + beyond).tolist()
+    for cut, may in enumerate(allowed.tolist()):
+        held = [count + more for count, more in zip(held, by_bin[cut], strict=True)]
+        left = [count - less for count, less in zip(left, by_bin[cut], strict=True)]
+        if may and any(held) and any(left) and all(not count or count >= least for count in (*held, *left)):
             chosen[cut] = True
-            held = np.zeros_like(held)
+            held = nobody
     return chosen
 
 

@@ -12,7 +12,7 @@ from ftl.protocols.recipe import Combiner, Outcome, Step, SubScores, Task
 from ftl.protocols.transfer_boost.messages import Kept
 from ftl.protocols.transfer_boost.parts import ActiveRecord, attainable, load
 from ftl.protocols.transfer_boost.settings import Settings
-from ftl.protocols.transfer_boost.start import begin
+from ftl.protocols.transfer_boost.start import begin, prepare
 from ftl.protocols.transfer_boost.training import Result, train
 from ftl.protocols.trees import probability
 
@@ -25,10 +25,12 @@ def run_active(task: Task, settings: Settings, scheme: AdditiveScheme) -> Outcom
         ChannelTimeout: one sent nothing in time.
         FeatureError: too few labelled rows.
     """
+    cipher = scheme.generate()
+    prepare(task, settings, cipher)
     state = begin(task)
     for party in task.channel.peers:
         send(task, party, "base", Working(done=True))
-    result = train(task, settings, scheme, state)
+    result = train(task, settings, cipher, state)
     for party in task.channel.peers:
         send(task, party, "kept", result.kept.get(party, Kept()))
     frame, combiner, overlap = task.frame, result.combiner, result.overlap

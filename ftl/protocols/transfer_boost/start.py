@@ -7,15 +7,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ftl.channel import decode, encode
+from ftl.crypto import SecretCipher
 from ftl.errors import ProtocolError
 from ftl.protocols.base import Base, Labelled, fit, honest_margin
-from ftl.protocols.boosting import Loss, Working, loss_of, send
+from ftl.protocols.boosting import Loss, Working, loss_of, packing_for, send
 from ftl.protocols.recipe import Step, Task
+from ftl.protocols.transfer_boost.settings import Settings
 from ftl.protocols.transfer_boost.stages import Grown
 from ftl.protocols.trees import Ensemble, probability
 
 LEAST_OF_A_CLASS = 5
 """Shared people of either class below which nothing can be learned or checked."""
+MOST_AHEAD = 100_000
+"""Encryptions of zero that wait in memory, some 350 bytes each."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +82,24 @@ def begin(task: Task) -> State:
     state = State(start.base.ensemble, start.base.columns, start.base.settings, start.honest)
     state.save(task)
     return state
+
+
+def prepare(task: Task, settings: Settings, cipher: SecretCipher) -> None:
+    """Have the randomness of the run's encryptions drawn by another core while the active party fits its own model."""
+    shared, peers = len(task.train), len(task.channel.peers)
+    if shared < settings.min_shared:
+        return
+    schedule = settings.schedule(shared)
+    runs = (
+        -(-settings.folds * schedule.draws // trees_together(cipher, shared)) if schedule.depth == 1 else settings.folds
+    )
+    alone = settings.alone_rounds * (settings.folds - 1) * peers if settings.partner_only else 0
+    cipher.ahead(min(shared * (runs * (settings.opinion_rounds + schedule.rounds) + alone), MOST_AHEAD))
+
+
+def trees_together(cipher: SecretCipher, shared: int) -> int:
+    """Trees of one level whose gradients, summed over `shared` people, fit into one plaintext."""
+    return max(cipher.capacity // packing_for(shared).bits, 1)
 
 
 @dataclass(frozen=True)

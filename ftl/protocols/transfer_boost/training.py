@@ -7,7 +7,7 @@ import numpy as np
 from msgspec import structs
 from numpy.typing import NDArray
 
-from ftl.crypto import AdditiveScheme, SecretCipher
+from ftl.crypto import SecretCipher
 from ftl.features import BinEdges
 from ftl.protocols.boosting import Candidates, Plan, Rules, SquaredError, Working, packing_for, send
 from ftl.protocols.recipe import Alone, Combiner, Step, Task
@@ -27,7 +27,7 @@ from ftl.protocols.transfer_boost.stages import (
     renumbered,
     skip,
 )
-from ftl.protocols.transfer_boost.start import People, Start, State
+from ftl.protocols.transfer_boost.start import People, Start, State, trees_together
 from ftl.protocols.transfer_boost.validation import Curve, draw_training
 from ftl.protocols.trees import Split
 
@@ -60,7 +60,7 @@ class Result:
     notes: tuple[str, ...] = ()
 
 
-def train(task: Task, settings: Settings, scheme: AdditiveScheme, state: State) -> Result:
+def train(task: Task, settings: Settings, cipher: SecretCipher, state: State) -> Result:
     """Grow trees with all parties that have something to offer; or say why not.
 
     Raises:
@@ -70,7 +70,7 @@ def train(task: Task, settings: Settings, scheme: AdditiveScheme, state: State) 
     if reason := people.hopeless(settings.min_shared):
         skip(task, task.channel.peers)
         return _fallen_back(task, people, reason)
-    run = _Run(task, settings, people, state.start, scheme.generate(), dict(state.partners))
+    run = _Run(task, settings, people, state.start, cipher, dict(state.partners))
     opinion = Opinion.of(task, people, state.honest)
     if not state.stages:
         learned = run.opinion_trees(opinion)
@@ -157,7 +157,7 @@ class _Run:
     def _plan(self, rounds: int, depth: int, columns: float, ensembles: int) -> Plan:
         bits = packing_for(self.shared).bits
         least = self.schedule.min_bucket
-        together = max(min(ensembles, self.cipher.capacity // bits), 1) if depth == 1 else 1
+        together = min(ensembles, trees_together(self.cipher, self.shared)) if depth == 1 else 1
         bins = self.settings.max_bins
         return Plan(self.shared, ensembles, 1, rounds, depth, least, bins, bits, columns, together=together)
 
