@@ -1,6 +1,5 @@
 """What crosses in a whole encrypted run of three parties, searched."""
 
-import struct
 from collections import Counter
 from dataclasses import replace
 
@@ -9,6 +8,7 @@ import numpy as np
 import pytest
 from clear_cipher import ClearScheme
 from feature_report_parties import Encrypted, Run, parties, run
+from plain_numbers import encodings
 
 from ftl.channel import decode
 from ftl.features import Frame
@@ -31,11 +31,6 @@ def frames() -> list[Frame]:
 @pytest.fixture(scope="module")
 def recorded(frames: list[Frame]) -> Run:
     return run(frames, SHARED, Encrypted(), NARROW, payloads=True)
-
-
-def encodings(value: float) -> list[bytes]:
-    """A number as a program may write it: float64 of either order, and as text."""
-    return [struct.pack("<d", value), struct.pack(">d", value), repr(float(value)).encode()]
 
 
 def test_no_value_threshold_name_or_identifier_crosses(frames: list[Frame], recorded: Run) -> None:

@@ -1,12 +1,12 @@
 """What leaves a party of `hetero_logistic` and `hetero_linear`: recorded runs, searched."""
 
-import struct
 from collections import Counter
 
 import msgspec
 import numpy as np
 import pytest
 from hetero_parties import Run, parties, run
+from plain_numbers import encodings
 
 from ftl.channel import Channel, decode, encode
 from ftl.crypto.shares import PRIMES
@@ -36,10 +36,6 @@ def of(result: Run, word: str, kind: type) -> list:
         for message in result.recording.messages
         if message.topic.rsplit("/", 1)[-1] == word
     ]
-
-
-def encodings(value: float) -> list[bytes]:
-    return [struct.pack("<d", value), struct.pack(">d", value)]
 
 
 CIPHERTEXTS = ("vectors", "products", "features", "residuals", "weights", "weighted")

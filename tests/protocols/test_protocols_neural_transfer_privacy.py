@@ -1,12 +1,12 @@
 """Everything that leaves a party in a run of either variant, searched for what must not."""
 
-import struct
 from collections import Counter
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from neural_transfer_parties import SMALL, Run, parties, run
+from plain_numbers import encodings
 
 from ftl.channel import decode
 from ftl.crypto.shares import PRIMES
@@ -25,11 +25,6 @@ def frames() -> list[Frame]:
 @pytest.fixture(scope="module", params=["encrypted", "shared"])
 def recorded(request, frames) -> Run:
     return run(frames, SHARED, {**GIVEN, "protection": request.param}, payloads=True)
-
-
-def encodings(value: float) -> list[bytes]:
-    """A number as a program may write it: float64 of either order, or text. (Megabytes hold any 4 bytes by chance.)"""
-    return [struct.pack("<d", value), struct.pack(">d", value), repr(float(value)).encode()]
 
 
 def topic_kind(topic: str) -> str:

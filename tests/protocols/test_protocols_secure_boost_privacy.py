@@ -1,11 +1,11 @@
 """Everything that leaves a party in a run, searched for what must not."""
 
-import struct
 from collections import Counter
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from plain_numbers import encodings, single_encodings
 from secure_boost_parties import SHARED, SMALL, Run, parties, run
 
 from ftl.channel import decode
@@ -25,18 +25,13 @@ def recorded(frames: list[Frame]) -> Run:
     return run(frames, None, SETTINGS)
 
 
-def encodings(value: float) -> list[bytes]:
-    """A number as a program may write it: float64 and float32 of either order, and as text."""
-    forms = [struct.pack(f"{order}{kind}", value) for order in "<>" for kind in "df"]
-    return [*forms, repr(float(value)).encode()]
-
-
 def test_no_value_threshold_or_identifier_crosses(frames: list[Frame], recorded: Run) -> None:
     sent = b"".join(message.payload for message in recorded.recording.messages)
     edges = BinEdges.fit(frames[1].values, frames[1].categorical, SMALL["max_bins"]).edges[0]
     rows = [value for frame in frames for value in frame.values[:, 0][:SHARED] if not np.isnan(value)]
     for value in [*edges, *rows]:
         assert not any(form in sent for form in encodings(float(value)))
+    assert not any(form in sent for column in (edges, rows) for form in single_encodings(list(column)))
     for frame in frames:
         assert not any(identifier.encode() in sent for identifier in frame.ids)
         assert not any(column.encode() in sent for column in frame.columns)

@@ -1,7 +1,6 @@
 """What leaves a party of `split_nn`: a recorded encrypted run, searched; and the pieces that the promises rest on."""
 
 import math
-import struct
 from collections import Counter
 from itertools import pairwise
 
@@ -11,6 +10,7 @@ from clear_cipher import ClearCipher
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from plain_numbers import encodings, single_encodings
 from split_nn_parties import SHARED, SMALL, Run, parties, run
 
 from ftl.channel import decode
@@ -34,16 +34,13 @@ def recorded(frames: list[Frame]) -> Run:
     return run(frames, RECIPE, {**SMALL, "rounds": 3}, payloads=True)
 
 
-def encodings(value: float) -> list[bytes]:
-    return [*(struct.pack(f"{order}{kind}", value) for order in "<>" for kind in "df"), repr(float(value)).encode()]
-
-
 def test_no_value_threshold_identifier_or_column_crosses(frames: list[Frame], recorded: Run) -> None:
     sent = b"".join(message.payload for message in recorded.recording.messages)
     edges = BinEdges.fit(frames[1].values, frames[1].categorical, SMALL["max_bins"]).edges[0]
     rows = [value for frame in frames for value in frame.values[:, 0][:SHARED] if not np.isnan(value)]
     for value in [*edges, *rows]:
         assert not any(form in sent for form in encodings(float(value)))
+    assert not any(form in sent for column in (edges, rows) for form in single_encodings(list(column)))
     for frame in frames:
         assert not any(identifier.encode() in sent for identifier in frame.ids)
         assert not any(column.encode() in sent for column in frame.columns)

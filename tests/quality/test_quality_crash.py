@@ -27,10 +27,9 @@ _FORKS.set_forkserver_preload(
 
 def _check(node: Node, die_before: int) -> None:
     """In a process of its own: check, and die before the given one of the steps that change the lake."""
-    from deltalake import DeltaTable
-    from deltalake.table import TableMerger
-
-    from ftl.collect.lake import Lake, _File
+    import ftl.collect.lake
+    from ftl.collect.lake import Lake
+    from ftl.collect.writing import DataFile
 
     steps = itertools.count(1)
 
@@ -46,10 +45,11 @@ def _check(node: Node, die_before: int) -> None:
         (Lake, "append"),
         (Lake, "delete"),
         (Lake, "_create"),
-        (_File, "write"),
-        (_File, "close"),
-        (DeltaTable, "create_write_transaction"),
-        (TableMerger, "execute"),
+        (Lake, "_sweep"),
+        (DataFile, "write"),
+        (DataFile, "close"),
+        (ftl.collect.lake, "write_vectors"),
+        (ftl.collect.lake, "commit"),
         (Lake, "_committed"),
     ):
         setattr(owner, name, fragile(getattr(owner, name)))
