@@ -6,6 +6,7 @@ text only where it is long.
 
 import struct
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 
 _SHORTEST_TEXT = 8
 
@@ -18,6 +19,6 @@ def encodings(value: float) -> list[bytes]:
 
 def single_encodings(column: Sequence[float]) -> Iterator[bytes]:
     """Every two neighbours that are not both 0: float32 of either order."""
-    for pair in zip(column, column[1:], strict=False):
+    for pair in pairwise(column):
         if any(pair):
             yield from (struct.pack("<ff", *pair), struct.pack(">ff", *pair))
