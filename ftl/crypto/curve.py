@@ -167,29 +167,30 @@ def as_keys(points: Points) -> NDArray[np.void]:
     return np.ascontiguousarray(points).view(np.dtype((np.void, POINT_BYTES))).reshape(len(points))
 
 
-def _digest(start: "hashlib._Hash", text: bytes) -> int:
+def _digest(start: "hashlib._Hash", text: bytes) -> "gmpy2.mpz":
     state = start.copy()
     state.update(text)
-    return int.from_bytes(state.digest()[:POINT_BYTES], "little") & (2**255 - 1)
+    return gmpy2.mpz.from_bytes(state.digest()[:POINT_BYTES], "little") & _MASK
 
 
-def _elligator(hashes: Sequence[int]) -> "list[gmpy2.mpz]":
+def _elligator(hashes: "Sequence[gmpy2.mpz]") -> "list[gmpy2.mpz]":
     """The u-coordinates that Elligator 2 maps `hashes` to, with one inversion for all (Montgomery's trick).
 
     With w = 1 + 2r², the first candidate is u = -A/w; it is on the curve when u³ + Au² + u is a square, which is when
     -Aw(A² - A²w + w²) is one (the same times w⁴). If not, -A - u is on it.
     """
-    ws = [(2 * r * r + 1) % _FIELD for r in map(gmpy2.mpz, hashes)]
-    products = [gmpy2.mpz(1)]
+    ws = [(2 * r * r + 1) % _FIELD for r in hashes]
+    products = [_ONE]
     for w in ws:
         products.append(products[-1] * w % _FIELD)
     inverse = gmpy2.invert(products[-1], _FIELD)
-    us = []
+    us, minus_a = [], -_A
     for w, before in zip(reversed(ws), reversed(products[:-1]), strict=True):
-        u = -_A * inverse * before % _FIELD
+        u = minus_a * inverse * before % _FIELD
         inverse = inverse * w % _FIELD
-        on_curve = gmpy2.jacobi(-_A * w * (_A_SQUARED * (1 - w) + w * w), _FIELD) == 1
-        us.append(u if on_curve else (-_A - u) % _FIELD)
+        # The factor -A is left to the symbol of a constant.
+        on_curve = gmpy2.jacobi(w * (_A_SQUARED * (_ONE - w) + w * w) % _FIELD, _FIELD) == _MINUS_A_SYMBOL
+        us.append(u if on_curve else (minus_a - u) % _FIELD)
     return us[::-1]
 
 
@@ -209,6 +210,9 @@ def _points(raw: bytes) -> Points:
 
 
 _FIELD = gmpy2.mpz(PRIME)
-_A = 486662
+_ONE = gmpy2.mpz(1)
+_MASK = gmpy2.mpz(2**255 - 1)
+_A = gmpy2.mpz(486662)
 _A_SQUARED = _A**2
+_MINUS_A_SYMBOL = gmpy2.jacobi(-_A, _FIELD)
 _SMALL = np.array([list(u.to_bytes(POINT_BYTES, "little")) for u in SMALL_ORDER], dtype=np.uint8)
