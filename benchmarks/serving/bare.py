@@ -1,6 +1,7 @@
 """The least that a fan-out to two parties can cost: no TLS, token, validation, reasons, metering; a fixed answer.
 
-``python -m benchmarks.serving.bare PORT [PARTY PORT …]`` serves: with party ports it fans out, without it answers.
+``python -m benchmarks.serving.bare PROCESSES PORT [PARTY PORT …]`` serves: with party ports it fans out, without it
+answers. Client, shared questions and server are those of the gateway, so that the difference is what it does.
 """
 
 import asyncio
@@ -21,7 +22,7 @@ HEADERS = [(b"content-type", b"application/json"), (b"content-length", b"600")]
 
 def app(parties: list[int]) -> Any:
     """ASGI application of either kind."""
-    line: Line[list[tuple[int, bytes]]] | None = None
+    line: Line[bytes, list[tuple[int, bytes]]] | None = None
 
     async def ask(pseudonyms: Any) -> list[tuple[int, bytes]]:
         question = b"".join(pseudonyms)
@@ -55,13 +56,13 @@ def app(parties: list[int]) -> Any:
 
 def main() -> None:
     """Serve until told to stop."""
-    port, *parties = (int(one) for one in sys.argv[1:])
+    processes, port, *parties = (int(one) for one in sys.argv[1:])
     server = Granian(
         "bare",
         address="127.0.0.1",
         port=port,
         interface=Interfaces.ASGI,
-        workers=1,
+        workers=processes,
         http=HTTPModes.http1,
         websockets=False,
         log_level=LogLevels.warning,

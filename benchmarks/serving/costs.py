@@ -1,60 +1,112 @@
 """What each part of a request costs: processor time in this process, requests of 32 people as under load."""
 
-import json
+import ssl
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from benchmarks.serving.site import Site, applicants
+from benchmarks.serving.site import Site, everybody
 from ftl import registry
 from ftl.decision import Application, Scored
+from ftl.errors import FtlError
+from ftl.protocols import SubScores, combine
 from ftl.serving.clients import Access
-from ftl.serving.credentials import metering_key, node_pseudonyms, pseudonymise, scoring_key
+from ftl.serving.credentials import (
+    gateway_tls,
+    metering_key,
+    node_pseudonyms,
+    party_certificate,
+    pseudonymise,
+    scoring_key,
+    server_name,
+)
 from ftl.serving.decisions import Decisions
 from ftl.serving.messages import ApplicantReader
 from ftl.serving.metering import Meter
 from ftl.serving.people import Population
 from ftl.serving.replay import Replays
-from ftl.serving.scorer import Scorer
 from ftl.serving.velocity import Velocity
-from ftl.serving.wire import Answers, encode_answer, mask_bytes
+from ftl.serving.version import Version
+from ftl.serving.wire import Question, decode_question, encode_answer, encode_answers, encode_question
 
 TOGETHER = 32
 SECONDS = 0.5
 
 
 def costs(site: Site) -> dict[str, float]:
-    """Part of a request to microseconds of processor time; TLS and HTTP are what is left of a whole request."""
+    """Part of a request to microseconds of processor time; HTTP and the event loops are what is left of a whole one."""
     folder = site.folder
-    bundle = registry.resolve(registry.tracking_uri(folder), folder.consortium.training.model_name)[1]
-    people, scorer, found = applicants(site, TOGETHER), Scorer(bundle, {}), dict[str, float]()
-    bodies, reader = [json.dumps(person).encode() for person in people], ApplicantReader(bundle)
+    bundle = registry.bundle_of(registry.tracking_uri(folder), registry.ModelVersion(site.model, "1"))
+    bodies, reader, version = everybody(site)[:TOGETHER], ApplicantReader(bundle), Version(bundle)
     access, header = Access(folder, time.time), b"Bearer " + site.token.encode()
-    identifiers, key = [reader.read(body).identifiers for body in bodies], scoring_key(folder)
-    pseudonyms = [pseudonymise(key, bundle.identifiers, one) for one in identifiers]
-
+    people, key, found = [reader.read(body).identifiers for body in bodies], scoring_key(folder), dict[str, float]()
+    pseudonyms = [pseudonymise(key, bundle.identifiers, one) for one in people]
     found["token"] = _each(lambda: access.admit(header, "scores"), 1)
     found["validation"] = _each(lambda: [reader.read(body) for body in bodies])
-    found["pseudonym"] = _each(lambda: [pseudonymise(key, bundle.identifiers, one) for one in identifiers])
-    scores = {}
-    for party in scorer.needed:
-        node, part = folder.node(party), bundle.parties[party].sha256
-        population, width = Population(node, node_pseudonyms(node)), mask_bytes(bundle.combiner)
-        population.load(bundle.run_id, part)
-        layout, rows = population.rows(bundle.run_id, width, pseudonyms)
-
-        def answer(p: Population = population, w: int = width, known: bytes = layout.digest) -> bytes:
-            return encode_answer(*p.rows(bundle.run_id, w, pseudonyms), known)
-
-        found[f"look-up and sub-scores of {party}"] = _each(answer)
-        said, body = Answers(party), encode_answer(layout, rows)
-        scores[party] = said.decode(body, TOGETHER)
-        found[f"reading {party}'s answer"] = _each(lambda a=said, b=body: a.decode(b, TOGETHER))  # type: ignore[misc]
-    found["combination and reasons"] = _each(lambda: scorer._answers(scores, {}, {}))  # noqa: SLF001
-    found["reasons alone"] = _each(lambda: scorer._reasons(scores))  # noqa: SLF001
+    found["pseudonym"] = _each(lambda: [pseudonymise(key, bundle.identifiers, one) for one in people])
+    said: dict[str, SubScores | FtlError] = {}
+    for party in version.needed:
+        said[party] = _party(site, version, party, pseudonyms, found)
+    found["combination and reasons"] = _each(lambda: version.answers(said, {}).reasons)
+    found["of it, reasons"] = round(found["combination and reasons"] - _each(lambda: _unexplained(version, said)), 2)
     return found | _kept(site)
+
+
+def _party(site: Site, version: Version, party: str, pseudonyms: list[bytes], found: dict[str, float]) -> SubScores:
+    """What a party does, and what it costs to bring it over."""
+    node, wanted = site.folder.node(party), version.wanted(party)
+    population = Population(node, node_pseudonyms(node))
+    population.load(wanted.run_id, wanted.sha256)
+    layout, rows = population.rows(wanted.run_id, wanted.mask_bytes, pseudonyms)
+    question = Question([version.wanted(party)], pseudonyms)
+
+    def answer(known: bytes = layout.digest) -> bytes:
+        model = decode_question(encode_question(question)).models[0]
+        return encode_answers([encode_answer(*population.rows(model.run_id, model.mask_bytes, pseudonyms), known)])
+
+    found[f"look-up and sub-scores of {party}"] = _each(answer)
+    first = version.read(party, encode_answer(layout, rows), len(pseudonyms))  # with the layout, which crosses once
+    body = encode_answer(layout, rows, layout.digest)
+    found[f"reading {party}'s answer"] = _each(lambda: version.read(party, body, len(pseudonyms)))
+    found[f"TLS with {party}"] = _each(_secured(site, party, encode_question(question), answer()))
+    return first
+
+
+def _unexplained(version: Version, said: dict[str, SubScores | FtlError]) -> object:
+    """The version's probabilities without what explains them."""
+    scores = {party: one for party, one in said.items() if isinstance(one, SubScores)}
+    return combine.answer(version.bundle.combiner, version.bundle.active, scores)
+
+
+def _secured(site: Site, party: str, question: bytes, answer: bytes) -> Callable[[], object]:
+    """Both ends of a question and its answer over an established connection, without a network."""
+    certificate, clients = party_certificate(site.folder.node(party))
+    accepts = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    accepts.load_cert_chain(certificate.certificate, certificate.key)
+    accepts.load_verify_locations(clients)
+    accepts.verify_mode = ssl.CERT_REQUIRED
+    there, back = ssl.MemoryBIO(), ssl.MemoryBIO()
+    asker = gateway_tls(site.folder).wrap_bio(back, there, server_hostname=server_name(party))
+    party_end = accepts.wrap_bio(there, back, server_side=True)
+    for end in (asker, party_end, asker, party_end):
+        with suppress(ssl.SSLWantReadError):
+            end.do_handshake()
+
+    def once() -> None:
+        asker.write(question)
+        _read(party_end, len(question))
+        party_end.write(answer)
+        _read(asker, len(answer))
+
+    return once
+
+
+def _read(end: ssl.SSLObject, size: int) -> None:
+    while size > 0:
+        size -= len(end.read(size))
 
 
 def _kept(site: Site) -> dict[str, float]:

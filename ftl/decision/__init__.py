@@ -3,7 +3,7 @@
 from ftl.decision.anomaly import again, anomaly
 from ftl.decision.decide import Application, Decision, decide, indicators
 from ftl.decision.policy import Policy, effective, policies
-from ftl.decision.reasons import MOST_REASONS, Costs, Losses, losses, ranked
+from ftl.decision.reasons import MOST_REASONS, Costs, Losses, Ranking, losses, ranked, ranking
 from ftl.decision.scorecard import points_per_log_odds, probability, score
 from ftl.decision.scores import Basis, Scored, Scores
 
@@ -15,6 +15,7 @@ __all__ = [
     "Decision",
     "Losses",
     "Policy",
+    "Ranking",
     "Scored",
     "Scores",
     "again",
@@ -27,5 +28,6 @@ __all__ = [
     "policies",
     "probability",
     "ranked",
+    "ranking",
     "score",
 ]

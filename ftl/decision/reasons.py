@@ -137,10 +137,27 @@ def losses(combiner: Combiner, scores: Mapping[str, SubScores]) -> Losses:
     return Costs(combine.Combination(combiner, next(iter(scores)))).losses(scores)
 
 
-def ranked(
+@dataclass(frozen=True)
+class Ranking:
+    """The costliest reasons of m people.
+
+    Attributes:
+        codes: of all reasons, in alphabetical order.
+        order: int64, shape (m, k): places in `codes`, costliest first.
+        lost: float64, shape (m, k): log-odds lost on them.
+        counts: int64, shape (m,): how many of the k cost anything.
+    """
+
+    codes: list[str]
+    order: NDArray[np.int64]
+    lost: NDArray[np.float64]
+    counts: NDArray[np.int64]
+
+
+def ranking(
     lost: Mapping[str, NDArray[np.float64]], allowed: Collection[str], people: int, most: int = MOST_REASONS
-) -> list[list[tuple[str, float]]]:
-    """Per person the costliest reasons as (code, log-odds lost), costliest first, ties by code.
+) -> Ranking:
+    """Per person the costliest reasons, costliest first, ties by code.
 
     Args:
         lost: as :func:`losses` returns.
@@ -149,12 +166,22 @@ def ranked(
         most: reasons per person.
     """
     codes = sorted(code for code in lost if code in allowed)
-    if not codes:
-        return [[] for _ in range(people)]
-    table = np.column_stack([lost[code] for code in codes])
+    table = np.zeros((people, len(codes)))
+    for column, code in enumerate(codes):
+        table[:, column] = lost[code]
+    table[table <= SMALLEST_LOSS] = 0.0
     # A stable sort over alphabetical columns breaks ties the same way everywhere; rounding hides the last bits' noise.
     order = np.argsort(-np.round(table, 9), axis=1, kind="stable")[:, :most]
+    largest = np.take_along_axis(table, order, axis=1)
+    return Ranking(codes, order, largest, (largest > 0).sum(axis=1))
+
+
+def ranked(
+    lost: Mapping[str, NDArray[np.float64]], allowed: Collection[str], people: int, most: int = MOST_REASONS
+) -> list[list[tuple[str, float]]]:
+    """As :func:`ranking`, per person as (code, log-odds lost)."""
+    found = ranking(lost, allowed, people, most)
     return [
-        [(codes[column], float(row[column])) for column in columns if row[column] > SMALLEST_LOSS]
-        for row, columns in zip(table, order, strict=True)
+        [(found.codes[place], amount) for place, amount in zip(places[:count], amounts, strict=False)]
+        for places, amounts, count in zip(found.order.tolist(), found.lost.tolist(), found.counts.tolist(), strict=True)
     ]

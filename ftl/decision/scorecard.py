@@ -40,3 +40,11 @@ def score(default: NDArray[np.float64], scorecard: Scorecard) -> NDArray[np.int6
     factor = points_per_log_odds(scorecard)
     points = scorecard.base_score + factor * (np.log(good_odds) - math.log(scorecard.base_odds))
     return np.clip(np.rint(points), scorecard.floor, scorecard.ceiling).astype(np.int64)
+
+
+def points(default: float, scorecard: Scorecard) -> int:
+    """As :func:`score`, of one probability of default."""
+    bounded = min(max(default, SMALLEST_PROBABILITY), 1 - SMALLEST_PROBABILITY)
+    odds = math.log((1 - bounded) / bounded) - math.log(scorecard.base_odds)
+    exact = scorecard.base_score + points_per_log_odds(scorecard) * odds
+    return int(min(max(round(exact), scorecard.floor), scorecard.ceiling))

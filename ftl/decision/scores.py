@@ -9,11 +9,10 @@ import math
 from typing import Any
 
 import msgspec
-import numpy as np
 
 from ftl.consortium.deciding import Income, Scorecard
 from ftl.decision.policy import Policy
-from ftl.decision.scorecard import SMALLEST_PROBABILITY, score
+from ftl.decision.scorecard import SMALLEST_PROBABILITY, points
 
 SMALLEST_INCOME = 1e-9
 """Keeps the logarithm finite; far below the floor of any scorecard."""
@@ -92,8 +91,8 @@ def four(
     weights = {name: weight for name, weight in policy.declared.standard.items() if name in odds}
     odds["standard"] = sum(weight * odds[name] for name, weight in weights.items()) / sum(weights.values())
     chances = {name: 1 / (1 + math.exp(-one)) for name, one in odds.items()}
-    points = score(np.array(list(chances.values())), scorecard).tolist()
-    return Scores(**dict(zip(chances, points, strict=True)), basis=_basis(policy, scored, chances))
+    on_scale = {name: points(chance, scorecard) for name, chance in chances.items()}
+    return Scores(**on_scale, basis=_basis(policy, scored, chances))
 
 
 def _basis(policy: Policy, scored: Scored, chances: dict[str, float]) -> dict[str, Basis]:

@@ -3,12 +3,13 @@
 Servers are started with ``python -m ftl.serving.party DIR PARTY`` and ``python -m ftl.serving.gateway DIR``.
 """
 
+from ftl.serving.answers import Answers, Reason
 from ftl.serving.batch import BatchReport, score_file
 from ftl.serving.blocking import BlockingScorer, Row
 from ftl.serving.credentials import client_token_file, provision_scoring
 from ftl.serving.score_gateway import gateway_app
 from ftl.serving.score_server import party_app
-from ftl.serving.scorer import BUDGET_SECONDS, Answers, Reason, Scorer
+from ftl.serving.scorer import BUDGET_SECONDS, Scorer
 
 __all__ = [
     "BUDGET_SECONDS",

@@ -1,10 +1,12 @@
-"""Just enough ASGI: routes, bodies, errors as problem+json (RFC 9457), work in the background."""
+"""Just enough of a web framework: routes, bodies, errors as problem+json (RFC 9457), work in the background."""
 
 import asyncio
+import gc
 import logging
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -23,6 +25,9 @@ from ftl.errors import (
 log = logging.getLogger(__name__)
 
 MOST_BODY_BYTES = 1024 * 1024
+
+SETTLED_SECONDS = 10.0
+"""After so long an application has loaded its modules and models."""
 
 
 @dataclass(frozen=True)
@@ -129,7 +134,8 @@ class App:
         self._routes = dict(routes)
         self._paths = {path: sorted(m for m, p in routes if p == path) for _, path in routes}
         self._start, self._background, self._stop = start, background, stop
-        self._most_body_bytes = most_body_bytes
+        self.most_body_bytes = most_body_bytes
+        self._tasks: list[asyncio.Task[None]] = []
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI's entry.
@@ -142,7 +148,8 @@ class App:
         if scope["type"] == "lifespan":
             await self._lifespan(receive, send)
         elif scope["type"] == "http":
-            response = await self._answer(scope, receive)
+            body = partial(_body, receive, self.most_body_bytes)
+            response = await self.respond(scope["method"], scope["path"], dict(scope["headers"]), body)
             headers = [
                 (b"content-type", response.content_type.encode()),
                 (b"content-length", str(len(response.body)).encode()),
@@ -151,18 +158,46 @@ class App:
             await send({"type": "http.response.start", "status": response.status, "headers": headers})
             await send({"type": "http.response.body", "body": response.body})
 
-    async def _answer(self, scope: Scope, receive: Receive) -> Response:
-        method, path = scope["method"], scope["path"]
+    async def begin(self) -> None:
+        """Make ready for requests.
+
+        Raises:
+            FtlError: it cannot start.
+        """
+        if self._start:
+            await self._start()
+        self._tasks = [asyncio.create_task(work()) for work in (*self._background, _settle)]
+
+    async def end(self) -> None:
+        """Stop what runs in the background, after the last request."""
+        for task in self._tasks:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+        if self._stop:
+            self._stop()
+
+    async def respond(
+        self, method: str, path: str, headers: Mapping[bytes, bytes], body: Callable[[], Awaitable[bytes | None]]
+    ) -> Response:
+        """The answer to a request.
+
+        Args:
+            method: ``GET`` …
+            path: without the query.
+            headers: lower-case name to value.
+            body: reads the whole body; None when it is too long.
+        """
         handler = self._routes.get((method, path)) or self._routes.get((method, f"{path.rpartition('/')[0]}/*"))
         if handler is None:
             return self._no_route(path)
-        body = await _body(receive, self._most_body_bytes)
-        if body is None:
+        sent = await body()
+        if sent is None:
             return problem(
-                413, "body_too_large", f"The body is longer than {self._most_body_bytes} bytes.", "Send less."
+                413, "body_too_large", f"The body is longer than {self.most_body_bytes} bytes.", "Send less."
             )
         try:
-            return await handler(Request(method, path, dict(scope["headers"]), body))
+            return await handler(Request(method, path, headers, sent))
         except FtlError as error:
             return problem_of(error)
         except Exception as error:  # noqa: BLE001 - the last wall: whatever it was, the caller gets an answer
@@ -184,21 +219,20 @@ class App:
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         await receive()
         try:
-            if self._start:
-                await self._start()
+            await self.begin()
         except FtlError as error:
             await send({"type": "lifespan.startup.failed", "message": str(error)})
             return
-        tasks = [asyncio.create_task(work()) for work in self._background]
         await send({"type": "lifespan.startup.complete"})
         await receive()
-        for task in tasks:
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
-        if self._stop:
-            self._stop()
+        await self.end()
         await send({"type": "lifespan.shutdown.complete"})
+
+
+async def _settle() -> None:
+    """Once everything has been loaded, never look through it for garbage again: that would stop all requests."""
+    await asyncio.sleep(SETTLED_SECONDS)
+    gc.freeze()
 
 
 def problem(

@@ -10,14 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv
 
 from ftl import registry
 from ftl.consortium import Folder
 from ftl.errors import InvalidRequest
 from ftl.registry import Bundle
-from ftl.serving.blocking import BlockingScorer, Row
+from ftl.serving.blocking import BlockingScorer
 from ftl.serving.wire import Fields
 
 
@@ -67,19 +69,19 @@ def score_file(folder: Folder, path: Path, out: Path | None = None, alias: str =
     name = folder.consortium.training.model_name
     version, bundle = registry.resolve(registry.tracking_uri(folder), name, alias)
     applicants = _read(path, bundle)
-    identifiers = list(zip(*(applicants.column(one.name).to_pylist() for one in bundle.identifiers), strict=True))
     scorer = BlockingScorer(folder, bundle)
     try:
-        rows = scorer.score(identifiers, _fields(applicants, bundle))
+        texts = [applicants.column(one.name).combine_chunks() for one in bundle.identifiers]
+        scored = scorer.score_columns(texts, _fields(applicants, bundle))
     finally:
         scorer.close()
-    _write(out, rows)
-    scored = sum(row.score is not None for row in rows)
+    _write(out, scored.add_column(0, "row", pa.array(np.arange(1, len(scored) + 1))))
+    unknown = scored.column("score").null_count
     return BatchReport(
-        rows=len(rows),
-        scored=scored,
-        unknown=len(rows) - scored,
-        degraded=sum(row.degraded for row in rows),
+        rows=len(scored),
+        scored=len(scored) - unknown,
+        unknown=unknown,
+        degraded=pc.sum(scored.column("degraded")).as_py() or 0,
         seconds=time.perf_counter() - start,
         model=f"{version.name}/{version.version}",
         out=str(out or "-"),
@@ -128,17 +130,7 @@ def _scalar(value: Any) -> Any:
     return value.isoformat() if hasattr(value, "isoformat") else value
 
 
-def _write(out: Path | None, rows: list[Row]) -> None:
-    table = pa.table(
-        {
-            "row": pa.array(range(1, len(rows) + 1), pa.int64()),
-            "probability_of_default": pa.array([row.probability_of_default for row in rows], pa.float64()),
-            "score": pa.array([row.score for row in rows], pa.int64()),
-            "reasons": pa.array([";".join(reason.code for reason in row.reasons) for row in rows], pa.string()),
-            "degraded": pa.array([row.degraded for row in rows], pa.bool_()),
-            "why": pa.array([row.why for row in rows], pa.string()),
-        }
-    )
+def _write(out: Path | None, table: pa.Table) -> None:
     if out is None:
         pa.csv.write_csv(table, sys.stdout.buffer)
         return

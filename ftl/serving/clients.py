@@ -29,7 +29,7 @@ TOKEN_SECONDS = 900
 ISSUER = "ftl"
 ALGORITHM = "EdDSA"
 MOST_TOKENS = 10_000
-"""Verified tokens that are remembered; an older one is verified again."""
+"""Verified tokens whose hash is remembered; an older one is verified again."""
 DAY_SECONDS = 86_400
 RELOAD_SECONDS = 1.0
 """Between two looks at the clients' file."""
@@ -228,10 +228,11 @@ class Access:
 
     def _who(self, token: bytes) -> tuple[str, frozenset[str]]:
         """Client and scopes of a valid token; an empty name for any other."""
-        found = self._verified.get(token)
+        seen = hashlib.blake2b(token, digest_size=NAME_BYTES).digest()
+        found = self._verified.get(seen)
         if found is None:
             found = self._verify(token)
-            self._verified[token] = found
+            self._verified[seen] = found
             if len(self._verified) > MOST_TOKENS:
                 self._verified.popitem(last=False)
         name, scopes, until = found

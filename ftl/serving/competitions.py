@@ -1,7 +1,5 @@
 """A gateway's side of an experiment: who answers whom, what was answered, and the outcomes that are told later."""
 
-import asyncio
-import logging
 import time
 from collections.abc import Callable
 
@@ -12,13 +10,11 @@ from ftl.errors import FtlError
 from ftl.registry.competition import Exposure, Outcome
 from ftl.registry.competition.experiment import home
 from ftl.registry.competition.observations import EXPOSURES, OUTCOMES
+from ftl.serving.answers import Answer
 from ftl.serving.appender import Appender
 from ftl.serving.live import Live
 from ftl.serving.messages import Told
-from ftl.serving.scorer import Answer
 from ftl.serving.wire import Fields
-
-log = logging.getLogger(__name__)
 
 _ENCODER = msgspec.json.Encoder()
 
@@ -35,6 +31,7 @@ class Competitions:
     def __init__(self, folder: Folder, subject: Callable[[bytes], str], clock: Callable[[], float]) -> None:
         self._folder, self._subject, self._clock = folder, subject, clock
         self._exposures: Appender | None = None
+        self._written = ""
         self._outcomes: Appender | None = None
 
     async def answer(self, live: Live, pseudonym: bytes, fields: Fields) -> tuple[str, Answer | None]:
@@ -61,21 +58,12 @@ class Competitions:
             answer = await live.scorer.score_one(pseudonym, fields)
             self._note(live, pseudonym, arm, {arm: answer}, started)
             return arm, answer
-        answer, other = await asyncio.gather(
-            live.scorer.score_one(pseudonym, fields), self._challengers(live, arm, pseudonym, fields)
-        )
-        if other is None:
+        answer, other = await live.scorer.compare(pseudonym, fields, arm)
+        if other is None or isinstance(other, FtlError):
             return experiment.champion, answer
         given = arm if experiment.mode == "split" else experiment.champion
         self._note(live, pseudonym, given, {experiment.champion: answer, arm: other}, started)
         return given, other if given == arm else answer
-
-    async def _challengers(self, live: Live, arm: str, pseudonym: bytes, fields: Fields) -> Answer | None:
-        try:
-            return await live.challengers[arm].score_one(pseudonym, fields)
-        except FtlError as error:
-            log.warning("serving.challenger silent", extra={"version": arm, "code": error.code})
-            return None
 
     def learn(self, pseudonym: bytes, outcome: Told, group: str) -> None:
         """Note what became of an applicant; written at the next flush."""
@@ -111,9 +99,8 @@ class Competitions:
         self._file(live.experiment.name).add(_ENCODER.encode(exposure))
 
     def _file(self, name: str) -> Appender:
-        path = home(self._folder) / name / EXPOSURES
-        if self._exposures is None or self._exposures.path != path:
+        if self._exposures is None or self._written != name:
             if self._exposures:
                 self._exposures.close()
-            self._exposures = Appender(path)
+            self._exposures, self._written = Appender(home(self._folder) / name / EXPOSURES), name
         return self._exposures

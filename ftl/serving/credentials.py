@@ -12,9 +12,12 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 
-from ftl.collect import normalised_text
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ftl.collect import normalised, normalised_text
 from ftl.consortium import Folder, Node
-from ftl.crypto import Certificate, KeyStore, create_authority, issue, pseudonym
+from ftl.crypto import Certificate, KeyStore, create_authority, issue, pseudonym, pseudonyms
 from ftl.errors import CipherError, InvalidRequest, ServiceError
 from ftl.registry import Identifier
 from ftl.serving.clients import provision_clients
@@ -152,6 +155,28 @@ def pseudonymise(key: bytes, identifiers: Sequence[Identifier], texts: Sequence[
         32 bytes.
     """
     return pseudonym(key, "|".join(_normalised(one, text) for one, text in zip(identifiers, texts, strict=True)))
+
+
+def pseudonymise_all(key: bytes, identifiers: Sequence[Identifier], texts: Sequence[pa.Array]) -> list[bytes]:
+    """As :func:`pseudonymise`, of many applicants.
+
+    Args:
+        key: as :func:`scoring_key` returns.
+        identifiers: of the bundle.
+        texts: string, a column per identifier.
+    """
+    columns = [_column(one, column) for one, column in zip(identifiers, texts, strict=True)]
+    joined = columns[0] if len(columns) == 1 else pc.binary_join_element_wise(*columns, "|")
+    return pseudonyms(key, joined.to_pylist())
+
+
+def _column(identifier: Identifier, texts: pa.Array) -> pa.Array:
+    if identifier.type == "int64":
+        return pa.array([_normalised(identifier, text) for text in texts.to_pylist()], pa.string())
+    normal = normalised(texts, identifier.normalise, identifier.country_code).values
+    if normal.null_count:
+        _normalised(identifier, texts[normal.is_null().index(True).as_py()].as_py())
+    return normal
 
 
 def _normalised(identifier: Identifier, text: str) -> str:

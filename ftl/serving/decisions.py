@@ -80,6 +80,7 @@ class Decisions:
         self._listed: frozenset[str] = frozenset()
         self._looked = -LOOK_SECONDS
         self._file: Appender | None = None
+        self._written = 0, 0
 
     @property
     def policy(self) -> Policy:
@@ -146,10 +147,11 @@ class Decisions:
             log.warning("serving.policy refused", extra={"reason": error.message})
 
     def _month(self) -> Appender:
-        path = applications(self._folder) / f"{datetime.fromtimestamp(self._clock(), UTC):%Y-%m}.jsonl"
-        if self._file is None or self._file.path != path:
+        now = datetime.fromtimestamp(self._clock(), UTC)
+        if self._file is None or (now.year, now.month) != self._written:
             self._close_month()
-            self._file = Appender(path)
+            self._file = Appender(applications(self._folder) / f"{now:%Y-%m}.jsonl")
+            self._written = now.year, now.month
         return self._file
 
     def _close_month(self) -> None:

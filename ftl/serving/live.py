@@ -2,14 +2,14 @@
 
 import asyncio
 import logging
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import msgspec
 
 from ftl import registry
 from ftl.consortium import Folder
 from ftl.errors import FtlError, ServiceError
-from ftl.registry import ModelVersion
+from ftl.registry import Bundle, ModelVersion
 from ftl.registry.competition import Experiment, running
 from ftl.serving.champion import Champion, ChampionSource
 from ftl.serving.credentials import gateway_tls, server_name
@@ -32,12 +32,11 @@ class Live:
     Attributes:
         champion: the version that answers.
         addresses: party to its score server's URL.
-        scorer: of that version.
+        scorer: of that version and, in an experiment, of its challengers.
         reader: of requests, in the shape that the version asks for.
         model: which version it is, for answers.
         description: the OpenAPI document.
         experiment: that is under way, if its challengers could be loaded.
-        challengers: version to its scorer.
     """
 
     champion: Champion
@@ -47,12 +46,6 @@ class Live:
     model: Model
     description: bytes
     experiment: Experiment | None = None
-    challengers: dict[str, Scorer] = field(default_factory=dict)
-
-    @property
-    def cold(self) -> list[Scorer]:
-        """Scorers that a party has not answered yet."""
-        return [scorer for scorer in (self.scorer, *self.challengers.values()) if scorer.cold]
 
     def model_of(self, version: str) -> Model:
         """Which version answers, for answers."""
@@ -65,7 +58,7 @@ class Live:
             **msgspec.structs.asdict(self.model),
             run_id=bundle.run_id,
             recipe=bundle.recipe,
-            parties=self.scorer.needed,
+            parties=list(self.scorer.needed),
             registry=registry,
         )
 
@@ -106,14 +99,14 @@ class Lives:
             live = await self._make(champion, addresses, experiment)
             await self._warm(live)
             self.current, self._wanted = live, experiment
-        elif live and live.cold:
+        elif live and live.scorer.cold:
             await self._warm(live)
 
     def _same(self, live: Live, champion: Champion, addresses: dict[str, str], experiment: Experiment | None) -> bool:
         return live.champion is champion and live.addresses == addresses and self._wanted == experiment
 
     async def _warm(self, live: Live) -> None:
-        await asyncio.gather(*(scorer.warm(WARM_SECONDS) for scorer in live.cold))
+        await live.scorer.warm(WARM_SECONDS)
 
     def close(self) -> None:
         """Drop all connections."""
@@ -128,29 +121,24 @@ class Lives:
         else:
             peers = {party: Peer(url, self._tls, server_name(party)) for party, url in addresses.items()}
         reader = ApplicantReader(bundle)
-        challengers = await self._challengers(champion, experiment, peers)
+        challengers = await self._challengers(champion, experiment)
         return Live(
             champion=champion,
             addresses=addresses,
-            scorer=Scorer(bundle, peers, self._budget),
+            scorer=Scorer(bundle, peers, self._budget, challengers),
             reader=reader,
             model=Model(champion.version.name, champion.version.version, self.source.alias),
             description=msgspec.json.encode(openapi(*reader.shapes, bundle.consortium, bundle.notice)),
             experiment=experiment if challengers else None,
-            challengers=challengers,
         )
 
-    async def _challengers(
-        self, champion: Champion, experiment: Experiment | None, peers: dict[str, Peer]
-    ) -> dict[str, Scorer]:
-        """Scorers of an experiment's challengers; none when it is about another champion or one cannot be loaded."""
+    async def _challengers(self, champion: Champion, experiment: Experiment | None) -> dict[str, Bundle]:
+        """Bundles of an experiment's challengers; none when it is about another champion or one cannot be loaded."""
         if experiment is None or experiment.champion != champion.version.version:
             return {}
 
-        def load(version: str) -> Scorer:
-            uri = registry.tracking_uri(self._folder)
-            bundle = registry.bundle_of(uri, ModelVersion(experiment.model, version))
-            return Scorer(bundle, peers, self._budget)
+        def load(version: str) -> Bundle:
+            return registry.bundle_of(registry.tracking_uri(self._folder), ModelVersion(experiment.model, version))
 
         try:
             return {version: await asyncio.to_thread(load, version) for version in experiment.challengers}

@@ -11,7 +11,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType, defstruct
 from ftl.decision import Decision
 from ftl.errors import InvalidRequest
 from ftl.registry import Bundle
-from ftl.serving.scorer import Reason
+from ftl.serving.answers import Reason
 from ftl.serving.wire import Fields
 
 IdentifierText = Annotated[str, Meta(min_length=1, max_length=128)]

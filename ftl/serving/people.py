@@ -20,12 +20,9 @@ from ftl.federation import find_recipe, read_part
 from ftl.protocols import Part
 from ftl.quality import read_validated, validated_version
 from ftl.serving.board import Board
-from ftl.serving.wire import Fields, Layout
+from ftl.serving.wire import MOST_MODELS, Fields, Layout
 
 log = logging.getLogger(__name__)
-
-MOST_MODELS = 4
-"""Kept in memory; champion, challengers and the one before."""
 
 Pseudonymise = Callable[[str], bytes]
 """Joined identifiers to the pseudonym that the gateway sends."""

@@ -17,6 +17,7 @@ import msgspec
 from ftl.consortium import Folder
 from ftl.decision import Application, Scored, again
 from ftl.errors import ApplicantUnknown, FtlError, InvalidRequest
+from ftl.serving.answers import Answer, Answers
 from ftl.serving.asgi import App, Request, Response, problem, problem_of
 from ftl.serving.champion import POLL_SECONDS
 from ftl.serving.clients import Access, Client, Scope, read_grant_request
@@ -43,7 +44,7 @@ from ftl.serving.messages import (
 from ftl.serving.metering import Meter
 from ftl.serving.metrics import CONTENT_TYPE, Metrics
 from ftl.serving.replay import Replays
-from ftl.serving.scorer import BUDGET_SECONDS, Answer, Answers
+from ftl.serving.scorer import BUDGET_SECONDS
 from ftl.serving.webhook import PATH as WEBHOOK
 from ftl.serving.webhook import AliasWebhook
 

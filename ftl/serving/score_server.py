@@ -10,11 +10,11 @@ import msgspec
 
 from ftl.consortium import Node
 from ftl.errors import FtlError, InvalidRequest, RegistryError
-from ftl.serving.asgi import App, Request, Response, problem
+from ftl.serving.asgi import App, Request, Response
 from ftl.serving.credentials import node_pseudonyms
 from ftl.serving.messages import Health
 from ftl.serving.people import Population
-from ftl.serving.wire import PATH, decode_question, encode_answer
+from ftl.serving.wire import PATH, Question, Refused, Wanted, decode_question, encode_answer, encode_answers
 
 log = logging.getLogger(__name__)
 
@@ -49,20 +49,26 @@ class ScoreServer:
         question = decode_question(request.body)
         if question.fields and self._node.name != self._node.consortium.active:
             raise InvalidRequest("Only the active party takes fields of a request.", field="fields")
+        parts = [await self._part(model, question) for model in question.models]
+        return Response(encode_answers(parts), content_type="application/msgpack")
+
+    async def _part(self, model: Wanted, question: Question) -> bytes | Refused:
+        """What one model part says of its people; without it, the others still answer."""
         population = self._population
         try:
-            if not population.ready(question.run_id, question.sha256):
-                await asyncio.to_thread(population.load, question.run_id, question.sha256)
+            if not population.ready(model.run_id, model.sha256):
+                await asyncio.to_thread(population.load, model.run_id, model.sha256)
         except RegistryError as error:
-            log.warning("serving.part refused", extra={"run_id": question.run_id, "reason": error.message})
+            log.warning("serving.part refused", extra={"run_id": model.run_id, "reason": error.message})
             # The folder's path stays at the party; the caller learns that the part is not the one it asked for.
-            return problem(409, error.code, f"Its part of run {question.run_id} is missing or has another hash.")
-        arguments = question.run_id, question.mask_bytes, question.pseudonyms, question.fields
-        if len(question.pseudonyms) <= FEW_PEOPLE:
+            return Refused(error.code, f"Its part of run {model.run_id} is missing or has another hash.")
+        pseudonyms = model.of(question.pseudonyms)
+        arguments = model.run_id, model.mask_bytes, pseudonyms, model.of(question.fields) if question.fields else ()
+        if len(pseudonyms) <= FEW_PEOPLE:
             layout, rows = population.rows(*arguments)
         else:
             layout, rows = await asyncio.to_thread(population.rows, *arguments)
-        return Response(encode_answer(layout, rows, question.layout), content_type="application/msgpack")
+        return encode_answer(layout, rows, model.layout)
 
     async def _health(self, _: Request) -> Response:
         return Response(msgspec.json.encode(Health("ok")))

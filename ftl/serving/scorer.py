@@ -1,4 +1,7 @@
-"""Ask the parties, combine what they say, decide: the one path of the gateway, the batch and the registered model."""
+"""Ask the parties, combine what they say: the one path of the gateway, the batch and the registered model.
+
+A party is asked once about whoever waits: by the champion's part about everybody, by a challenger's about its share.
+"""
 
 import asyncio
 import logging
@@ -6,22 +9,19 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cached_property
 from http import HTTPStatus
 
 import msgspec
-import numpy as np
-from numpy.typing import NDArray
 
-from ftl import decision
 from ftl.errors import FtlError, InvalidRequest, PartyUnavailable, ProtocolError
-from ftl.protocols import SubScores, combine
+from ftl.protocols import SubScores
 from ftl.registry import Bundle
+from ftl.serving.answers import Answer, Answers
 from ftl.serving.asgi import Problem
 from ftl.serving.http1 import Peer
 from ftl.serving.line import Line
-from ftl.serving.wire import PATH, Fields, Question, encode_question, mask_bytes
-from ftl.serving.wire import Answers as PartyAnswers
+from ftl.serving.version import Version
+from ftl.serving.wire import PATH, Fields, Question, Refused, decode_answers, encode_question
 
 log = logging.getLogger(__name__)
 
@@ -29,121 +29,60 @@ BUDGET_SECONDS = 0.3
 """Default time that the parties have to answer."""
 
 PAUSE_SECONDS = 1.0
-"""A party that did not answer is not asked again for so long: nobody waits for it in the meantime."""
+"""A party that is down, or silent twice in a row, is not asked again for so long: nobody waits for it meanwhile."""
 
-Known = str
-"""``known``, ``unknown`` or ``unavailable``."""
-
-
-class Reason(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Why a score is not higher.
-
-    Attributes:
-        code: of the consortium file.
-        text: for the applicant.
-        points: scorecard points lost against the best attainable.
-        text_zh: for the applicant, in Chinese, where the consortium file has it.
-    """
-
-    code: str
-    text: str
-    points: float
-    text_zh: str | None = None
+Person = tuple[bytes, str]
+"""A pseudonym, and the challenger whose share it belongs to; empty where the champion alone is asked."""
+Asked = tuple[Version, list[int] | None]
+"""A version, and the places of those whom it is asked about; None for everybody."""
 
 
 @dataclass(frozen=True)
-class Answers:
-    """What is said of m people.
+class Compared:
+    """What is said of some people.
 
     Attributes:
-        probability: of default, float64, shape (m,); NaN where nobody who could answer knows the person.
-        score: int64, shape (m,); 0 where unknown.
-        reasons: per person at most four, costliest first.
-        known: bool, shape (m,): whether the active party has the person, or a party that can answer alone.
-        parties: party to per-person bool array, or None when it did not answer.
-        degraded: a party that the model needs did not answer, so that the active party's own score stands in.
-        why: a sentence for everybody of these people when degraded, else None.
-        milliseconds: party to the time its answer took.
+        champion: of everybody.
+        challengers: version to what it says of its share, or why it says nothing.
+        places: per person their place in the share.
     """
 
-    probability: NDArray[np.float64]
-    score: NDArray[np.int64]
-    reasons: list[list[Reason]]
-    known: NDArray[np.bool_]
-    parties: dict[str, NDArray[np.bool_] | None]
-    degraded: bool
-    why: str | None
-    milliseconds: dict[str, float]
-
-    def standing(self, person: int) -> dict[str, Known]:
-        """Party to what it said of one person."""
-        return {
-            party: "unavailable" if known is None else "known" if known[person] else "unknown"
-            for party, known in self._known_lists.items()
-        }
-
-    @cached_property
-    def _known_lists(self) -> dict[str, list[bool] | None]:
-        return {party: None if known is None else known.tolist() for party, known in self.parties.items()}
-
-    def of(self, person: int) -> "Answer | None":
-        """What is said of one person; None where nobody who could answer knows them."""
-        known, probability, score = self._lists
-        if not known[person]:
-            return None
-        return Answer(probability[person], score[person], self.reasons[person], self.standing(person), self)
-
-    @cached_property
-    def _lists(self) -> tuple[list[bool], list[float], list[int]]:
-        return self.known.tolist(), self.probability.tolist(), self.score.tolist()
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What is said of one person.
-
-    Attributes:
-        probability: of default.
-        score: on the scorecard.
-        reasons: at most four, costliest first.
-        parties: party to what it said of the person.
-        together: the answers that this is one of; say whether they are degraded, and why.
-    """
-
-    probability: float
-    score: int
-    reasons: list[Reason]
-    parties: dict[str, Known]
-    together: Answers
+    champion: Answers
+    challengers: Mapping[str, Answers | FtlError]
+    places: list[int]
 
 
 class Scorer:
-    """One model version and the way to the parties it needs.
+    """A champion, its challengers, and the way to the parties that they need.
 
     Args:
-        bundle: of the version.
+        bundle: of the champion.
         peers: party to its score server.
         budget: seconds that the parties have to answer.
+        challengers: version to its bundle.
     """
 
-    def __init__(self, bundle: Bundle, peers: Mapping[str, Peer], budget: float = BUDGET_SECONDS) -> None:
+    def __init__(
+        self,
+        bundle: Bundle,
+        peers: Mapping[str, Peer],
+        budget: float = BUDGET_SECONDS,
+        challengers: Mapping[str, Bundle] | None = None,
+    ) -> None:
         self.bundle, self.peers, self._budget = bundle, peers, budget
-        self._line = Line(self.score)
-        self._combination = combine.Combination(bundle.combiner, bundle.active)
-        self._costs, self._texts = decision.Costs(self._combination), bundle.texts()
-        self._chinese = bundle.texts_zh()
-        self._mask_bytes = mask_bytes(bundle.combiner)
-        self._said_by = {party: PartyAnswers(party) for party in self.needed}
-        self._paused: dict[str, tuple[float, FtlError]] = {}
+        self._champion = Version(bundle)
+        self._challengers = {name: Version(one) for name, one in (challengers or {}).items()}
+        self._line = Line(self._compare)
+        self._paused: dict[tuple[str, str], tuple[float, FtlError]] = {}
+        self._silent: dict[str, float] = {}
 
     @property
-    def needed(self) -> list[str]:
-        """The parties to ask: the active one, those whose sub-scores the model needs, those who can answer alone."""
-        combiner = self.bundle.combiner
-        return list(dict.fromkeys([self.bundle.active, *combiner.parties, *combiner.alone]))
+    def needed(self) -> Sequence[str]:
+        """The parties that the champion asks."""
+        return self._champion.needed
 
     async def score_one(self, pseudonym: bytes, fields: Fields) -> Answer | None:
-        """Score one person, together with others who are asked about at this moment.
+        """Score one person by the champion, together with others who are asked about at this moment.
 
         Args:
             pseudonym: of the person.
@@ -156,13 +95,36 @@ class Scorer:
             PartyUnavailable: the active party did not answer.
             InvalidRequest: it refused a field.
         """
+        return (await self.compare(pseudonym, fields, ""))[0]
+
+    async def compare(
+        self, pseudonym: bytes, fields: Fields, challenger: str
+    ) -> tuple[Answer | None, Answer | FtlError | None]:
+        """Score one person by the champion and by a challenger; a challenger that fails costs the champion nothing.
+
+        Args:
+            pseudonym: of the person.
+            fields: the active party's columns to values of the request, if any.
+            challenger: version; empty for none.
+
+        Returns:
+            the champion's answer, and the challenger's or why it has none; None where nobody who could answer knows the
+            person.
+
+        Raises:
+            PartyUnavailable: the active party did not answer.
+            InvalidRequest: it refused a field.
+        """
+        person, place = (pseudonym, challenger), 0
         if fields:
-            return (await self.score([pseudonym], [fields])).of(0)
-        answers, place = await self._line.ask(pseudonym)
-        return answers.of(place)
+            said = await self._compare([person], [fields])
+        else:
+            said, place = await self._line.ask(person)
+        other = said.challengers.get(challenger)
+        return said.champion.of(place), other.of(said.places[place]) if isinstance(other, Answers) else other
 
     async def score(self, pseudonyms: Sequence[bytes], fields: Sequence[Fields] = ()) -> Answers:
-        """Score m people.
+        """Score m people by the champion.
 
         Args:
             pseudonyms: one per person.
@@ -176,19 +138,14 @@ class Scorer:
             InvalidRequest: it refused a field.
         """
         milliseconds: dict[str, float] = {}
-        own = {self.bundle.active: list(fields)} if any(fields) else {}
-        questions = [self._said(party, pseudonyms, own.get(party, []), milliseconds) for party in self.needed]
-        said = dict(zip(self.needed, await asyncio.gather(*questions), strict=True))
-        failures = {party: one for party, one in said.items() if isinstance(one, FtlError)}
-        if self.bundle.active in failures:
-            raise failures[self.bundle.active]
-        scores = {party: one for party, one in said.items() if isinstance(one, SubScores)}
-        return self._answers(scores, failures, milliseconds)
+        (said,) = await self._ask_all([(self._champion, None)], pseudonyms, fields, milliseconds)
+        return self._champion.answers(said, milliseconds)
 
     @property
-    def cold(self) -> list[str]:
-        """Parties that have not answered about this version yet."""
-        return [party for party, said_by in self._said_by.items() if not said_by.known]
+    def cold(self) -> list[tuple[Version, str]]:
+        """Versions and parties that have not answered about them yet."""
+        versions = (self._champion, *self._challengers.values())
+        return [(version, party) for version in versions for party in version.cold]
 
     async def warm(self, seconds: float) -> None:
         """Let the parties load their parts and open a connection to each, so that no applicant waits for it.
@@ -199,86 +156,139 @@ class Scorer:
             seconds: at most.
         """
 
-        async def knock(party: str) -> None:
+        async def knock(version: Version, party: str) -> None:
             with suppress(TimeoutError, OSError, FtlError):
                 async with asyncio.timeout(seconds):
-                    await self._ask(party, [], [])
+                    await self._ask(party, [(version, None)], [], [])
 
-        await asyncio.gather(*(knock(party) for party in self.cold))
+        await asyncio.gather(*(knock(version, party) for version, party in self.cold))
+
+    async def _compare(self, people: Sequence[Person], fields: Sequence[Fields] = ()) -> Compared:
+        """Ask about everybody who waits."""
+        shares: dict[str, list[int]] = {name: [] for name in self._challengers}
+        places = [0] * len(people)
+        for number, (_, challenger) in enumerate(people):
+            if challenger in shares:
+                places[number] = len(shares[challenger])
+                shares[challenger].append(number)
+        met = {name: share for name, share in shares.items() if share}
+        asked: list[Asked] = [(self._champion, None), *((self._challengers[name], met[name]) for name in met)]
+        milliseconds: dict[str, float] = {}
+        said, *others = await self._ask_all(asked, [pseudonym for pseudonym, _ in people], fields, milliseconds)
+        champion = self._champion.answers(said, milliseconds)
+        challengers = {name: self._challenger(name, one, milliseconds) for name, one in zip(met, others, strict=True)}
+        return Compared(champion, challengers, places)
+
+    def _challenger(
+        self, name: str, said: Mapping[str, SubScores | FtlError], milliseconds: dict[str, float]
+    ) -> Answers | FtlError:
+        try:
+            return self._challengers[name].answers(said, milliseconds)
+        except FtlError as error:
+            log.warning("serving.challenger silent", extra={"version": name, "code": error.code})
+            return error
+
+    async def _ask_all(
+        self,
+        asked: Sequence[Asked],
+        pseudonyms: Sequence[bytes],
+        fields: Sequence[Fields],
+        milliseconds: dict[str, float],
+    ) -> list[dict[str, SubScores | FtlError]]:
+        """Per version: party to its sub-scores, or why there are none."""
+        own = {self.bundle.active: fields} if any(fields) else {}
+        found: list[dict[str, SubScores | FtlError]] = [{} for _ in asked]
+
+        async def tell(party: str) -> None:
+            numbers = [number for number, (version, _) in enumerate(asked) if party in version.needed]
+            chosen = [asked[number] for number in numbers]
+            said = await self._said(party, chosen, pseudonyms, own.get(party, ()), milliseconds)
+            for number, one in zip(numbers, said, strict=True):
+                found[number][party] = one
+
+        await asyncio.gather(*map(tell, dict.fromkeys(party for version, _ in asked for party in version.needed)))
+        return found
 
     async def _said(
-        self, party: str, pseudonyms: Sequence[bytes], fields: list[Fields], milliseconds: dict[str, float]
-    ) -> SubScores | FtlError:
-        """One party's sub-scores, or why there are none."""
+        self,
+        party: str,
+        asked: Sequence[Asked],
+        pseudonyms: Sequence[bytes],
+        fields: Sequence[Fields],
+        milliseconds: dict[str, float],
+    ) -> Sequence[SubScores | FtlError]:
+        """One party's sub-scores per version, or why there are none."""
         start = time.perf_counter()
-        until, reason = self._paused.get(party, (0.0, None))
-        if reason is not None and start < until:
-            return reason
+        resting = [self._resting(party, version, start) for version, _ in asked]
+        open_ones = [one for one, why in zip(asked, resting, strict=True) if why is None]
+        if not open_ones:
+            return [why for why in resting if why]
         try:
             async with asyncio.timeout(self._budget):
-                scores = await self._ask(party, pseudonyms, fields)
+                said = iter(await self._ask(party, open_ones, pseudonyms, fields))
         except TimeoutError:
-            return self._pause(party, f"{party} did not answer within {self._budget * 1000:.0f} ms.")
+            error = self._quiet(party, start, f"{party} did not answer within {self._budget * 1000:.0f} ms.")
+            return [why or error for why in resting]
         except OSError:
-            return self._pause(party, f"{party}'s score server cannot be reached.")
+            error = self._pause(party, "", PartyUnavailable(f"{party}'s score server cannot be reached.", cure=AGAIN))
+            return [why or error for why in resting]
         except FtlError as error:
-            return error
-        self._paused.pop(party, None)
+            return [why or error for why in resting]
+        self._silent.pop(party, None)
         milliseconds[party] = (time.perf_counter() - start) * 1000
-        return scores
+        return [why or next(said) for why in resting]
 
-    def _pause(self, party: str, reason: str) -> FtlError:
-        error = PartyUnavailable(reason, cure="Try again.")
-        self._paused[party] = time.perf_counter() + PAUSE_SECONDS, error
+    def _resting(self, party: str, version: Version, now: float) -> FtlError | None:
+        """Why a party, or its part of a version, is not asked at present."""
+        if not self._paused:
+            return None
+        for key in ((party, ""), (party, version.bundle.run_id)):
+            until, reason = self._paused.get(key, (0.0, None))
+            if reason is not None and now < until:
+                return reason
+            self._paused.pop(key, None)
+        return None
+
+    def _quiet(self, party: str, start: float, reason: str) -> FtlError:
+        """A party that was silent; one that was asked after it had been silent already is given a rest."""
+        error = PartyUnavailable(reason, cure=AGAIN)
+        if start > self._silent.setdefault(party, time.perf_counter()):
+            return self._pause(party, "", error)
+        log.warning("serving.party silent", extra={"party": party, "code": error.code})
+        return error
+
+    def _pause(self, party: str, run_id: str, error: FtlError) -> FtlError:
+        self._paused[party, run_id] = time.perf_counter() + PAUSE_SECONDS, error
         log.warning("serving.party unavailable", extra={"party": party, "code": error.code, "reason": error.message})
         return error
 
-    async def _ask(self, party: str, pseudonyms: Sequence[bytes], fields: list[Fields]) -> SubScores:
+    async def _ask(
+        self, party: str, asked: Sequence[Asked], pseudonyms: Sequence[bytes], fields: Sequence[Fields]
+    ) -> list[SubScores | FtlError]:
         if party not in self.peers:
             raise PartyUnavailable(f"No address of {party}'s score server is known.", cure="Start it.")
-        said_by = self._said_by[party]
-        part = self.bundle.parties[party].sha256
-        question = Question(self.bundle.run_id, part, self._mask_bytes, list(pseudonyms), said_by.known, fields)
+        wanted = [version.wanted(party, people) for version, people in asked]
+        question = Question(wanted, list(pseudonyms), list(fields))
         status, body = await self.peers[party].post(PATH, encode_question(question))
         if status != HTTPStatus.OK:
             raise _refusal(party, body)
-        scores = said_by.decode(body, len(pseudonyms))
-        _check_trees(party, scores.leaves, len(self.bundle.combiner.trees))
-        if party in self.bundle.combiner.alone:
-            _check_trees(party, scores.own_leaves, len(self.bundle.combiner.alone[party].trees))
-        return scores
-
-    def _answers(
-        self, scores: dict[str, SubScores], failures: dict[str, FtlError], milliseconds: dict[str, float]
-    ) -> Answers:
-        bundle, scale = self.bundle, self.bundle.scale.scorecard()
-        known = combine.answered_rows(bundle.combiner, bundle.active, scores)
-        probability = np.where(known, self._combination.answer(scores), 0.5)
-        return Answers(
-            probability=np.where(known, probability, np.nan),
-            score=np.where(known, decision.score(probability, scale), 0),
-            reasons=self._reasons(scores),
-            known=known,
-            parties={party: scores[party].known if party in scores else None for party in self.needed},
-            degraded=bool(failures),
-            why=_why(bundle, failures),
-            milliseconds=milliseconds,
-        )
-
-    def _reasons(self, scores: dict[str, SubScores]) -> list[list[Reason]]:
-        worth = decision.points_per_log_odds(self.bundle.scale.scorecard())
-        lost, texts, chinese = self._costs.losses(scores), self._texts, self._chinese
-        people = len(scores[self.bundle.active].known)
+        parts = decode_answers(party, body, len(asked))
         return [
-            [Reason(code, texts[code], round(amount * worth, 1), chinese.get(code)) for code, amount in person]
-            for person in decision.ranked(lost, texts, people)
+            self._read(party, version, part, len(pseudonyms if people is None else people))
+            for (version, people), part in zip(asked, parts, strict=True)
         ]
 
+    def _read(self, party: str, version: Version, part: bytes | Refused, people: int) -> SubScores | FtlError:
+        if isinstance(part, Refused):
+            refused = PartyUnavailable(f"{party} refused: {part.detail}", cure=AGAIN)
+            return self._pause(party, version.bundle.run_id, refused)
+        try:
+            return version.read(party, part, people)
+        except ProtocolError as error:
+            return error
 
-def _check_trees(party: str, leaves: NDArray[np.unsignedinteger] | None, trees: int) -> None:
-    answered = 0 if leaves is None else leaves.shape[1]
-    if answered != trees:
-        raise ProtocolError(f"{party} answered {answered} trees; the model has {trees}.")
+
+AGAIN = "Try again."
 
 
 def _refusal(party: str, body: bytes) -> FtlError:
@@ -290,10 +300,3 @@ def _refusal(party: str, body: bytes) -> FtlError:
     if said.code == InvalidRequest.code:
         return InvalidRequest(said.detail, cure=said.cure, field=said.field)
     return PartyUnavailable(f"{party} refused: {said.detail}", cure=said.cure)
-
-
-def _why(bundle: Bundle, failures: Mapping[str, FtlError]) -> str | None:
-    if not failures:
-        return None
-    reasons = " ".join(error.message for error in failures.values())
-    return f"{reasons} Scored by {bundle.active} alone."

@@ -1,4 +1,4 @@
-"""Runs an ASGI application with granian."""
+"""Runs an application with granian."""
 
 import json
 import logging
@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ftl.errors import ServiceError
 from ftl.serving.asgi import App
+from ftl.serving.rsgi import Rsgi
 
 STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
@@ -79,7 +80,7 @@ def serve(
         "ftl.serving",
         address=host,
         port=port,
-        interface=Interfaces.ASGI,
+        interface=Interfaces.RSGI,
         workers=processes,
         respawn_failed_workers=True,
         backlog=BACKLOG,
@@ -94,6 +95,6 @@ def serve(
         ssl_client_verify=clients is not None,
     )
     try:
-        server.serve(target_loader=lambda *_: build(), wrap_loader=False)
+        server.serve(target_loader=lambda *_: Rsgi(build()), wrap_loader=False)
     except (OSError, RuntimeError) as exc:
         raise ServiceError(f"Cannot serve on {host}:{port}: {exc}.", cure="Is the port free?") from exc

@@ -1,13 +1,15 @@
 """What gateway and score servers say to each other: a msgpack question; an answer of one fixed-width row per person.
 
-All rows of one model part have the same layout, so a party can keep the rows of all its people ready as one array, and
-an answer is a selection of them. The layout itself crosses once: the asker says which one it knows.
+One question is about several model versions, such as a champion and its challengers, each for some of the people. All
+rows of one model part have the same layout, so a party can keep the rows of all its people ready as one array, and an
+answer is a selection of them. The layout itself crosses once: the asker says which one it knows.
 """
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 import numpy as np
@@ -19,31 +21,63 @@ from ftl.protocols import Combiner, SubScores
 PATH = "/v1/sub-scores"
 MOST_PEOPLE = 5_000
 """In one request; some 5 MB of answer."""
+MOST_MODELS = 8
+"""In one request, and kept by a score server: champion, challengers and the one before."""
 DIGEST_BYTES = 16
 MASK_BYTES = (1, 2, 4, 8)
 
+T = TypeVar("T")
+
 Fields = dict[str, str | int | float | bool | None]
 """Lake column to the value that came with a request."""
+
+
+class Wanted(msgspec.Struct, frozen=True, array_like=True):
+    """One model part in a question.
+
+    Attributes:
+        run_id: names it.
+        sha256: its hash as the bundle says; the party refuses any other.
+        mask_bytes: 1, 2, 4 or 8: how many bytes a tree's leaves need.
+        layout: digest of the layout that the asker knows, or nothing.
+        people: places of the people it is wanted for; None for all of the question.
+    """
+
+    run_id: str
+    sha256: str
+    mask_bytes: int
+    layout: bytes = b""
+    people: list[int] | None = None
+
+    def of(self, everybody: Sequence[T]) -> Sequence[T]:
+        """What belongs to its people, out of something that each person of the question has."""
+        return everybody if self.people is None else [everybody[place] for place in self.people]
 
 
 class Question(msgspec.Struct, frozen=True, array_like=True):
     """What the gateway asks one party.
 
     Attributes:
-        run_id: names the model part.
-        sha256: the part's hash as the bundle says; the party refuses any other.
-        mask_bytes: 1, 2, 4 or 8: how many bytes a tree's leaves need.
+        models: parts that it should answer from.
         pseudonyms: 32 bytes per person.
-        layout: digest of the layout that the asker knows, or nothing.
         fields: empty, or one mapping per person of values that replace what the party has stored.
     """
 
-    run_id: str
-    sha256: str
-    mask_bytes: int
+    models: list[Wanted]
     pseudonyms: list[bytes]
-    layout: bytes = b""
     fields: list[Fields] = []
+
+
+class Refused(msgspec.Struct, frozen=True, array_like=True):
+    """Why one part of a question was not answered.
+
+    Attributes:
+        code: for programs.
+        detail: for people.
+    """
+
+    code: str
+    detail: str
 
 
 class _Columns(msgspec.Struct, frozen=True, array_like=True):
@@ -152,6 +186,7 @@ def _width(part: NDArray[Any] | None) -> int | None:
 
 _ENCODER = msgspec.msgpack.Encoder()
 _QUESTIONS = msgspec.msgpack.Decoder(Question)
+_PARTS = msgspec.msgpack.Decoder(list[bytes | Refused])
 _COLUMNS = msgspec.msgpack.Decoder(_Columns)
 
 
@@ -189,9 +224,44 @@ def decode_question(body: bytes) -> Question:
         )
     if question.fields and len(question.fields) != len(question.pseudonyms):
         raise ProtocolError(f"{len(question.fields)} sets of fields for {len(question.pseudonyms)} people.")
-    if question.mask_bytes not in MASK_BYTES:
-        raise ProtocolError(f"{question.mask_bytes} bytes per tree were asked for; {MASK_BYTES} are possible.")
+    if not 0 < len(question.models) <= MOST_MODELS:
+        raise ProtocolError(f"{len(question.models)} models in one question; 1 to {MOST_MODELS} are possible.")
+    for model in question.models:
+        _check(model, len(question.pseudonyms))
     return question
+
+
+def _check(model: Wanted, people: int) -> None:
+    if model.mask_bytes not in MASK_BYTES:
+        raise ProtocolError(f"{model.mask_bytes} bytes per tree were asked for; {MASK_BYTES} are possible.")
+    places = model.people
+    if places and not (len(places) <= people and min(places) >= 0 and max(places) < people):
+        raise ProtocolError(f"A model is wanted for others than the question's {people} people.")
+
+
+def encode_answers(parts: Sequence[bytes | Refused]) -> bytes:
+    """Msgpack of what is said from each part of a question: as :func:`encode_answer` returns, or why it is not."""
+    return _ENCODER.encode(parts)
+
+
+def decode_answers(party: str, body: bytes, models: int) -> list[bytes | Refused]:
+    """Read what a party says from each part.
+
+    Args:
+        party: who answers, for messages.
+        body: as :func:`encode_answers` returns.
+        models: how many were asked for.
+
+    Raises:
+        ProtocolError: it is no such answer.
+    """
+    try:
+        parts = _PARTS.decode(body)
+    except msgspec.MsgspecError as exc:
+        raise ProtocolError(f"{party} answered something that is no sub-scores.") from exc
+    if len(parts) != models:
+        raise ProtocolError(f"{party} answered from {len(parts)} model parts; {models} were asked for.")
+    return parts
 
 
 def encode_answer(layout: Layout, rows: NDArray[np.void], known: bytes = b"") -> bytes:

@@ -22,12 +22,17 @@ from ftl.serving.http1 import Peer
 from ftl.serving.line import Line
 from ftl.serving.metering import Meter, Use
 from ftl.serving.wire import (
+    MOST_MODELS,
     MOST_PEOPLE,
     Answers,
     Layout,
     Question,
+    Refused,
+    Wanted,
+    decode_answers,
     decode_question,
     encode_answer,
+    encode_answers,
     encode_question,
     mask_bytes,
 )
@@ -45,6 +50,9 @@ def scores_of(people: int, trees: int, generator: np.random.Generator, **more: n
         relaxed={"B": (np.arange(trees), masks), "C": (np.arange(trees)[:1], masks[:, :1])},
         **more,
     )
+
+
+PART = Wanted("r", "s", 1)
 
 
 def carried(sent: SubScores, mask: int = 8) -> SubScores:
@@ -129,12 +137,34 @@ def test_a_board_answers_the_same_whether_filled_ahead_or_not_and_knows_whom_it_
 
 def test_a_question_about_too_many_people_is_refused() -> None:
     with pytest.raises(ProtocolError, match="5001 people in one question"):
-        decode_question(encode_question(Question("r", "s", 1, [b"p"] * (MOST_PEOPLE + 1))))
+        decode_question(encode_question(Question([PART], [b"p"] * (MOST_PEOPLE + 1))))
 
 
 def test_a_question_whose_fields_do_not_fit_its_people_is_refused() -> None:
     with pytest.raises(ProtocolError, match="1 sets of fields for 2 people"):
-        decode_question(encode_question(Question("r", "s", 1, [b"p", b"q"], fields=[{}])))
+        decode_question(encode_question(Question([PART], [b"p", b"q"], fields=[{}])))
+
+
+@pytest.mark.parametrize("people", [[2], [-1], [0, 1, 0]])
+def test_a_model_that_is_wanted_for_others_than_the_questions_people_is_refused(people: list[int]) -> None:
+    wanted = msgspec.structs.replace(PART, people=people)
+    with pytest.raises(ProtocolError, match="for others than the question's 2 people"):
+        decode_question(encode_question(Question([PART, wanted], [b"p", b"q"])))
+
+
+@pytest.mark.parametrize("models", [0, MOST_MODELS + 1])
+def test_a_question_about_no_model_or_too_many_is_refused(models: int) -> None:
+    with pytest.raises(ProtocolError, match=f"{models} models in one question"):
+        decode_question(encode_question(Question([PART] * models, [b"p"])))
+
+
+def test_one_part_that_is_refused_leaves_the_answers_of_the_others() -> None:
+    said = encode_answers([b"rows", Refused("registry", "no such part")])
+    assert decode_answers("bank", said, 2) == [b"rows", Refused("registry", "no such part")]
+    with pytest.raises(ProtocolError, match="bank answered from 2 model parts; 1 were asked for"):
+        decode_answers("bank", said, 1)
+    with pytest.raises(ProtocolError, match="bank answered something that is no sub-scores"):
+        decode_answers("bank", b"\x93", 1)
 
 
 @pytest.mark.parametrize(
@@ -225,7 +255,7 @@ def test_a_server_that_hangs_up_within_an_answer_is_a_broken_connection() -> Non
         asyncio.run(answer_once(b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nok"))
 
 
-async def arriving(line: Line[list[bytes]], *names: bytes) -> list[asyncio.Task[tuple[list[bytes], int]]]:
+async def arriving(line: Line[bytes, list[bytes]], *names: bytes) -> list[asyncio.Task[tuple[list[bytes], int]]]:
     """Each comes when the one before is already being asked about."""
     tasks = []
     for name in names:
@@ -249,11 +279,11 @@ def test_who_arrives_while_the_parties_are_asked_shares_the_next_question_and_ge
 
     said = asyncio.run(everybody())
     assert [answers[place] for answers, place in said] == [b"about " + name for name in names]
-    assert [len(question) for question in asked] == [1, 1, 48]
+    assert [len(question) for question in asked] == [1, 16, 33]
 
 
 def test_an_error_reaches_everybody_who_shared_the_question_and_nobody_after_them() -> None:
-    broken = [True, True, False]
+    broken = [True, False]
 
     async def ask(pseudonyms: Sequence[bytes]) -> list[bytes]:
         fails = broken.pop(0)
@@ -266,7 +296,7 @@ def test_an_error_reaches_everybody_who_shared_the_question_and_nobody_after_the
         return await asyncio.gather(*await arriving(Line(ask), *(b"%d" % n for n in range(5))), return_exceptions=True)
 
     said = asyncio.run(everybody())
-    assert [isinstance(one, ConnectionResetError) for one in said] == [True, True, False, False, False]
+    assert [isinstance(one, ConnectionResetError) for one in said] == [True, False, False, False, False]
 
 
 def test_who_gave_up_waiting_is_not_asked_about() -> None:
@@ -277,7 +307,7 @@ def test_who_gave_up_waiting_is_not_asked_about() -> None:
         await asyncio.sleep(0.1)
         return list(pseudonyms)
 
-    async def impatient(line: Line[list[bytes]], name: bytes) -> None:
+    async def impatient(line: Line[bytes, list[bytes]], name: bytes) -> None:
         async with asyncio.timeout(0.02):
             await line.ask(name)
 
