@@ -120,7 +120,7 @@ def _texts(numbers: Any, width: int, prefix: str = "") -> pa.Array:
 COLUMNS: dict[str, Any] = {
     "invoice_id": {"from": "invoice_id", "type": "int64"},
     "number": {"from": "number", "type": "string"},
-    "enterprise": {"from": "enterprise", "type": "string", "normalise": "upper"},
+    "enterprise": {"from": "enterprise", "type": "string", "normalise": "upper", "pseudonym": True},
     "counterparty": {"from": "counterparty", "type": "string"},
     "issued_at": {"from": "issued_at", "type": "timestamp"},
     "due": {"from": "due", "type": "date"},

@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Annotated, Any, Self
 import msgspec
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from typer.core import TyperGroup
 
 from ftl import consortium
 from ftl.errors import ConsortiumError
@@ -33,11 +42,31 @@ Set = Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="A se
 NO_SETTINGS: list[str] = []
 
 
+class WithDefault(TyperGroup):
+    """A group of commands of which one, `default`, need not be named."""
+
+    default = ""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Name the default where no command is named."""
+        if args and args[0] not in self.commands and args[0] != "--help":
+            args = [self.default, *args]
+        return super().parse_args(ctx, args)
+
+
 class Bar:
     """Shows how far a sync is, on standard error, for as long as it is entered."""
 
     def __init__(self) -> None:
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("rows  {task.fields[speed]:.1f} MB/s"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+        )
         self._progress = Progress(*columns, console=Console(stderr=True), transient=True)
         self._tasks: dict[str, TaskID] = {}
 
@@ -52,8 +81,8 @@ class Bar:
         """Move the bar of this table to where its sync is."""
         name = f"{sync.party}.{sync.table}"
         if name not in self._tasks:
-            self._tasks[name] = self._progress.add_task(name)
-        self._progress.update(self._tasks[name], completed=sync.rows, total=sync.of)
+            self._tasks[name] = self._progress.add_task(name, speed=0.0)
+        self._progress.update(self._tasks[name], completed=sync.rows, total=sync.of, speed=sync.speed)
 
 
 def now() -> datetime:

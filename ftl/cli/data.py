@@ -2,6 +2,7 @@
 
 import signal
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -56,7 +57,8 @@ def collect(
 
 
 def _follow(directory: Path, party: str, table: str | None, *, as_json: bool) -> None:
-    """Follow change streams until SIGTERM or Ctrl-C; the batch under way is finished."""
+    """Follow change streams and watch folders until SIGTERM or Ctrl-C; the batch under way is finished."""
+    from ftl.collect import watch, watchable
     from ftl.collect.stream import follow, followable
 
     folder, stop = consortium.load(directory), threading.Event()
@@ -64,8 +66,16 @@ def _follow(directory: Path, party: str, table: str | None, *, as_json: bool) ->
     node = folder.node(party)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    tables = named if table is not None else followable(node) or named
-    print_rows(follow(node, tables, now, stop), as_json=as_json)
+    tables = named if table is not None else [*followable(node), *watchable(node)] or named
+    watched = [name for name in tables if name in watchable(node)]
+    followed = [name for name in tables if name not in watched]
+    work = [(follow, followed)] if followed else []
+    work += [(watch, watched)] if watched else []  # type: ignore[list-item]
+    with ThreadPoolExecutor(max_workers=len(work)) as pool:
+        running = [pool.submit(what, node, some, now, stop) for what, some in work]
+        for one in running:
+            one.add_done_callback(lambda _: stop.set())  # the end of either is the end of both
+    print_rows([row for one in running for row in one.result()], as_json=as_json)
 
 
 @app.command(epilog="Example: ftl streams my-consortium --party bank")

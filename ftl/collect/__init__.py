@@ -7,13 +7,14 @@
 from ftl.collect.cast import LAKE_TYPES, cast, plain
 from ftl.collect.changes import changes, write_changes
 from ftl.collect.contract import Terms, judge
-from ftl.collect.derive import Derivation
+from ftl.collect.derive import Derivation, sandbox
 from ftl.collect.increment import Interval
-from ftl.collect.lake import SYNC, Lake, duplicates
+from ftl.collect.lake import SYNC, Lake, adopted, duplicates
 from ftl.collect.lock import exclusive
 from ftl.collect.mapping import Mapping, number, records
 from ftl.collect.normalise import normalised, normalised_text
 from ftl.collect.online import OnlineStore
+from ftl.collect.parts import PLACE, Part, create_numbered_view, create_view, quoted
 from ftl.collect.query import query
 from ftl.collect.refused import Clock, Refusal, Refused, Stage, current, joined_key
 from ftl.collect.report import Mode, SyncProgress, SyncReport
@@ -22,9 +23,11 @@ from ftl.collect.suggest import suggest
 from ftl.collect.survey import Fault, survey
 from ftl.collect.sync import collect, follows, watermark
 from ftl.collect.trial import Failure, Trial, try_mapping
+from ftl.collect.watch import watch, watchable
 
 __all__ = [
     "LAKE_TYPES",
+    "PLACE",
     "SYNC",
     "Clock",
     "Derivation",
@@ -35,6 +38,7 @@ __all__ = [
     "Mapping",
     "Mode",
     "OnlineStore",
+    "Part",
     "Position",
     "Refusal",
     "Refused",
@@ -46,9 +50,12 @@ __all__ = [
     "SyncReport",
     "Terms",
     "Trial",
+    "adopted",
     "cast",
     "changes",
     "collect",
+    "create_numbered_view",
+    "create_view",
     "current",
     "duplicates",
     "exclusive",
@@ -62,10 +69,14 @@ __all__ = [
     "open_source",
     "plain",
     "query",
+    "quoted",
     "records",
+    "sandbox",
     "suggest",
     "survey",
     "try_mapping",
+    "watch",
+    "watchable",
     "watermark",
     "write_changes",
 ]

@@ -1,4 +1,7 @@
-"""Reading ahead: the source fills the next batches while this process maps and writes the present one."""
+"""Working ahead: the next batches are read while the present one is mapped, and mapped while it is written.
+
+All three stages spend their time in libraries that leave the interpreter to others meanwhile.
+"""
 
 import queue
 import threading

@@ -56,8 +56,15 @@ def plain(array: pa.Array) -> pa.Array:
     if pa.types.is_nested(array.type):
         raise TypeError(str(array.type))
     if pa.types.is_floating(array.type):
-        array = pc.if_else(pc.is_nan(array), pa.scalar(None, array.type), array)
+        nan = pc.is_nan(array)
+        array = pc.if_else(nan, pa.scalar(None, array.type), array) if nan.true_count else array
     return array
+
+
+def finite(values: pa.Array) -> pa.Array:
+    """Floats, those that are not finite as null."""
+    good = pc.is_finite(values)
+    return values if good.false_count == 0 else pc.if_else(good, values, pa.scalar(None, values.type))
 
 
 def as_text(array: pa.Array) -> pa.Array:
@@ -91,12 +98,42 @@ def cast(array: pa.Array, to: ColumnType, zone: str = "UTC", pattern: str | None
     """
     if pa.types.is_null(array.type):
         return Cast(pa.nulls(len(array), LAKE_TYPES[to]), np.zeros(len(array), dtype=bool))
+    if pattern is None and _textual(array) and (plainly := _written_plainly(array, to, zone)) is not None:
+        return Cast(plainly, np.zeros(len(array), dtype=bool))
     read = array
     if pattern is not None and _textual(array):
         read = pc.strptime(_trimmed(array), format=pattern, unit="us", error_is_null=True)
     result = _to_timestamp(read, zone) if to == "timestamp" else _CASTS[to](read)
+    if array.null_count == result.null_count:  # a missing cell is never read as a value
+        return Cast(result, np.zeros(len(array), dtype=bool))
     failed = pc.and_(pc.is_valid(array), pc.is_null(result))
     return Cast(result, np.asarray(failed.to_numpy(zero_copy_only=False), dtype=bool))
+
+
+def _written_plainly(text: pa.Array, to: ColumnType, zone: str) -> pa.Array | None:
+    """The values of texts that need neither trimming nor any other care, which is what most sources give; else None.
+
+    Only a short cut: what is read here, the rules of the column's type read alike.
+    """
+    kind = _PLAINLY.get(to)
+    if kind is None:
+        return None
+    try:
+        values = pc.cast(text, kind)
+    except pa.ArrowInvalid:
+        return None
+    if to == "timestamp":
+        return _at_zone(values, zone)
+    return None if to == "float64" and pc.is_finite(values).false_count else values
+
+
+_PLAINLY: dict[ColumnType, pa.DataType] = {
+    "int64": pa.int64(),
+    "float64": pa.float64(),
+    "date": pa.date32(),
+    "timestamp": pa.timestamp("us"),
+}
+"""What a text is read as at first; a time that names its zone is no time without one, and is left to the rules."""
 
 
 def _to_int(array: pa.Array) -> pa.Array:
@@ -116,7 +153,7 @@ def _to_float(array: pa.Array) -> pa.Array:
         return pa.nulls(len(array), pa.float64())
     # From text of its own, a whole number above 2**53 would be refused; a model does not need its last digit.
     values = _attempt(array, lambda part: pc.cast(part, pa.float64(), safe=_textual(part))).values
-    return pc.if_else(pc.is_finite(values), values, pa.scalar(None, pa.float64()))
+    return finite(values)
 
 
 def _to_bool(array: pa.Array) -> pa.Array:

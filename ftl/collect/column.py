@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from ftl.collect.cast import Cast, as_text, cast, plain
+from ftl.collect.cast import Cast, as_text, cast, finite, plain
 from ftl.collect.normalise import normalised
 from ftl.collect.source import nearest
 from ftl.consortium.model import Column, Scalar
@@ -111,7 +111,7 @@ class ColumnMap:
             failed = np.asarray(unknown.to_numpy(zero_copy_only=False), dtype=bool)
             values = pc.multiply(values, rate)
         if pa.types.is_floating(values.type):
-            values = pc.if_else(pc.is_finite(values), values, pa.scalar(None, values.type))
+            values = finite(values)
         return Cast(values, failed)
 
     def _clipped(self, values: pa.Array) -> pa.Array:

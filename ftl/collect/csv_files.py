@@ -16,10 +16,10 @@ import pyarrow as pa
 import pyarrow.csv as pa_csv
 
 from ftl.collect.source import Since
-from ftl.consortium.model import FileSource
+from ftl.consortium.stores import FileSource
 from ftl.errors import SourceError
 
-_BLOCK_BYTES = 4 << 20
+_BLOCK_BYTES = 8 << 20
 _UNDECODED = re.compile("[\udc80-\udcff]")
 """What Python's ``surrogateescape`` leaves in the place of a byte that is no text."""
 

@@ -1,4 +1,4 @@
-"""A folder of files as a source; each format knows how to read its own."""
+"""Files as a source: a store knows where they lie, each format how to read its own."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -8,10 +8,14 @@ from typing import Protocol
 import pyarrow as pa
 
 from ftl.collect.csv_files import CsvFormat
+from ftl.collect.excel_files import ExcelFormat
 from ftl.collect.json_files import JsonLinesFormat
 from ftl.collect.parquet_files import ParquetFormat
+from ftl.collect.password import secrets_of
 from ftl.collect.source import Since, Snapshot, nearest, require_columns
-from ftl.consortium.model import FileSource
+from ftl.collect.stores import LocalFolder, RemoteFolder, Store
+from ftl.consortium import Node
+from ftl.consortium.stores import FileSource
 from ftl.errors import SourceError
 
 
@@ -37,14 +41,28 @@ class FileReader:
     Args:
         label: how messages name this source.
         settings: its part of `consortium.yaml`.
-        folder: where the files lie.
+        store: where the files lie.
     """
 
-    def __init__(self, label: str, settings: FileSource, folder: Path) -> None:
+    def __init__(self, label: str, settings: FileSource, store: Store) -> None:
         self.label = label
         self.settings = settings
-        self.folder = folder
+        self.store = store
         self._format = _format(label, settings)
+
+    @classmethod
+    def of(cls, label: str, settings: FileSource, node: Node) -> "FileReader":
+        """A reader of a folder of this machine, or of the store behind a URL.
+
+        Raises:
+            SourceError: a secret's file or environment variable is missing.
+        """
+        if not settings.remote:
+            return cls(label, settings, LocalFolder(label, node.root / settings.path))
+        secrets = secrets_of(label, settings.secrets, node.root)
+        options = {**settings.options, **secrets}
+        staging = node.home / "staging"
+        return cls(label, settings, RemoteFolder(label, settings.path, options, tuple(secrets.values()), staging))
 
     def ping(self) -> None:
         """Look whether the folder can be listed."""
@@ -52,51 +70,51 @@ class FileReader:
 
     def tables(self) -> tuple[str, ...]:
         """Names of all files of the folder, relative to it."""
-        if not self.folder.is_dir():
-            raise SourceError(
-                f"{self.label}.path: there is no folder {self.folder}.",
-                cure="Correct the path; a relative one starts at the folder of consortium.yaml.",
-            )
-        return tuple(sorted(p.relative_to(self.folder).as_posix() for p in self.folder.rglob("*") if p.is_file()))
+        return self.store.names()
 
     def columns(self, table: str) -> dict[str, str]:
         """Column name to type; every CSV column is `string`."""
-        return self._format.columns(self._files(table))
+        with self.store.local(self._matching(table)) as files:
+            return self._format.columns(files)
 
     def position(self, table: str, cursor: str | None) -> str | None:  # noqa: ARG002 - the files say it
-        """Name, size and time of every file of the table."""
-        stats = [(path.name, path.stat()) for path in self._files(table)]
-        return "+".join(f"{name}:{stat.st_size}@{stat.st_mtime_ns}" for name, stat in stats)
+        """Name and state of every file of the table."""
+        return "+".join(f"{name.rpartition('/')[2]}:{state}" for name, state in self.files(table).items())
 
     def files(self, table: str) -> dict[str, str]:
         """Every file of the table, by its name in the folder, to a text that differs when it may have changed."""
-        stats = [(path, path.stat()) for path in self._files(table)]
-        return {path.relative_to(self.folder).as_posix(): f"{stat.st_size}@{stat.st_mtime_ns}" for path, stat in stats}
+        return {name: self.store.state(name) for name in self._matching(table)}
+
+    def present(self, table: str) -> dict[str, str]:
+        """As :meth:`files`; none where nothing matches yet."""
+        self.store.names()
+        return {name: self.store.state(name) for name in self.store.matching(table)}
 
     @contextmanager
     def part(self, table: str, columns: Iterable[str], names: Iterable[str]) -> Iterator[Snapshot]:
         """Read some files of the table, by their names in the folder."""
-        wanted, files = list(columns), [self.folder / name for name in names]
-        if not files:
+        wanted, named = list(columns), list(names)
+        if not named:
             yield Snapshot(0, iter(()))
             return
-        require_columns(self.label, table, wanted, self._format.columns(files, wanted))
-        yield Snapshot(self._format.rows(files, None), self._format.batches(files, wanted, None))
+        with self.store.local(named) as files:
+            require_columns(self.label, table, wanted, self._format.columns(files, wanted))
+            yield Snapshot(self._format.rows(files, None), self._format.batches(files, wanted, None))
 
     @contextmanager
     def snapshot(self, table: str, columns: Iterable[str], since: Since | None = None) -> Iterator[Snapshot]:
         """Read the files as they are; whoever replaces a file meanwhile must rename a new one into its place."""
-        names, files = list(columns), self._files(table)
-        require_columns(self.label, table, names, self._format.columns(files, names))
-        yield Snapshot(self._format.rows(files, since), self._format.batches(files, names, since))
+        names = list(columns)
+        with self.store.local(self._matching(table)) as files:
+            require_columns(self.label, table, names, self._format.columns(files, names))
+            yield Snapshot(self._format.rows(files, since), self._format.batches(files, names, since))
 
-    def _files(self, table: str) -> list[Path]:
-        known = self.tables()
-        exact = self.folder / table
-        files = [exact] if exact.is_file() else sorted(path for path in self.folder.glob(table) if path.is_file())
+    def _matching(self, table: str) -> list[str]:
+        known = self.store.names()
+        files = self.store.matching(table)
         if not files:
             raise SourceError(
-                f"{self.label}: no file in {self.folder} matches {table!r}.{nearest(table, known)}",
+                f"{self.label}: no file in {self.store} matches {table!r}.{nearest(table, known)}",
                 cure="Correct the table's `table` in consortium.yaml: a file name or a glob such as 'accounts-*.csv'.",
             )
         return files
@@ -105,4 +123,6 @@ class FileReader:
 def _format(label: str, settings: FileSource) -> Format:
     if settings.kind == "csv":
         return CsvFormat(label, settings)
+    if settings.kind == "excel":
+        return ExcelFormat(label, settings)
     return JsonLinesFormat(label) if settings.kind == "json_lines" else ParquetFormat(label)

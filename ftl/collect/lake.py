@@ -10,7 +10,7 @@ files stay as they are. See :mod:`ftl.collect.vectors`.
 
 import logging
 import os
-import uuid
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
@@ -33,6 +33,7 @@ __all__ = ["SYNC", "Lake", "duplicates"]
 
 _FILES_BEFORE_COMPACTION = 32
 _PROPERTY = "ftl."
+_LINKED = re.compile(r"^adopt-[0-9]{12}-")
 NOTHING_ELSE: Mapping[str, str] = {}
 
 log = logging.getLogger(__name__)
@@ -181,14 +182,15 @@ class Lake:
         self._compact()
         return self._committed()
 
-    def adopt(self, other: "Lake", without: pa.Table, marks: Mapping[str, int]) -> int:
-        """Make the rows of another table this table's whole content, without writing any of them.
+    def adopt(self, other: "Lake", parts: Sequence[Part], marks: Mapping[str, int]) -> int:
+        """Make rows of another table this table's whole content, without writing any of them.
 
-        The files are linked, so that both tables own them; deleting either table leaves the other whole.
+        The files are linked, so that both tables own them; deleting either table leaves the other whole. A file that is
+        here already is not touched, so the commit names what is new only.
 
         Args:
             other: on the same file system.
-            without: key columns of the rows to leave out.
+            parts: its files, with the rows to leave out among the dead ones.
             marks: committed with the rows.
 
         Returns:
@@ -199,17 +201,17 @@ class Lake:
         """
         schema = other.schema() or pa.schema([])
         table = self._table() or self._create(schema)
-        parts, linked = other.parts(), []
-        prefix = f"adopt-{table.version():012d}-"
+        prefix = _adopting(table.version())
         self._sweep(table, prefix)
         with self._translated("adopt rows into"):
-            with sandbox([part.path for part in parts]) as connection:
-                gone = locate(connection, parts, without)
-            for part in parts:
-                path = self.path / f"{prefix}{uuid.uuid4().hex}.parquet"
-                os.link(part.path, path)
-                linked.append(Part(path, part.rows, np.union1d(part.dead, gone.get(part.path, part.dead[:0]))))
-        return self._become(table, linked, schema, "ADOPT", marks, NOTHING_ELSE)
+            here = {adopted(part.path): part for part in parts_of(self.path, table)}
+            wanted = {part.path.name: part for part in parts}
+            linked = [self._linked(part, here.get(name), prefix) for name, part in wanted.items()]
+            left = [part for name, part in here.items() if name not in wanted]
+            changes = self._replaced(linked, {part.path: part for part in here.values()}, left, table.version())
+            described = [] if _plain_schema(table) == schema else [metadata(table, _json(schema), {})]
+            commit(self.path, table, "ADOPT", [*described, *changes], marks)
+        return self._committed()
 
     def append(self, rows: pa.Table) -> None:
         """Add rows, creating the table."""
@@ -260,17 +262,37 @@ class Lake:
         properties: Mapping[str, str],
     ) -> int:
         """Commit that the table consists of these files and nothing else."""
-        from deltalake import Schema
-
         with self._translated("commit"):
             named = {f"{_PROPERTY}{name}": value for name, value in properties.items()}
             known = descriptors(self.path, table.version())
             removed = [remove(part.path, known) for part in parts_of(self.path, table)]
             vectors = write_vectors(self.path, {part.path.name: part.dead for part in parts if len(part.dead)})
             added = [add(part, vectors) for part in parts if part.alive]
-            described = metadata(table, Schema.from_arrow(schema).to_json(), named)
+            described = metadata(table, _json(schema), named)
             commit(self.path, table, operation, [described, *removed, *added], marks)
         return self._committed()
+
+    def _linked(self, part: Part, here: Part | None, prefix: str) -> Part:
+        """The part as a file of this table."""
+        if here is not None:
+            return Part(here.path, part.rows, part.dead)
+        path = self.path / f"{prefix}{part.path.name}"
+        os.link(part.path, path)
+        return Part(path, part.rows, part.dead)
+
+    def _replaced(
+        self, parts: Sequence[Part], known: Mapping[Path, Part], left: Sequence[Part], version: int
+    ) -> Iterator[Action]:
+        """What makes the table consist of `parts`: nothing for a file whose dead rows are the same as before."""
+        fresh = [p for p in parts if p.path not in known or not np.array_equal(p.dead, known[p.path].dead)]
+        named = descriptors(self.path, version)
+        vectors = write_vectors(self.path, {part.path.name: part.dead for part in fresh if len(part.dead)})
+        for part in left:
+            yield remove(part.path, named)
+        for part in fresh:
+            if part.path in known:
+                yield remove(part.path, named)
+            yield add(part, vectors)
 
     def _sweep(self, table: Any, prefix: str) -> None:
         """Remove what a killed `replace` of this very version left. No commit can name these files any more.
@@ -323,20 +345,35 @@ class Lake:
             ) from exc
 
 
+def adopted(path: Path) -> str:
+    """Name of the file of the other table that this one was linked to; its own where it was not linked."""
+    return _LINKED.sub("", path.name)
+
+
+def _adopting(version: int) -> str:
+    return f"adopt-{version:012d}-"
+
+
 def _filled(rows: pa.Table) -> list[pa.Table]:
     return [rows] if rows.num_rows else []
 
 
 def _grown(table: Any, schema: pa.Schema, properties: Mapping[str, str]) -> list[Action]:
     """What tells the table of columns and texts that it does not have yet."""
-    from deltalake import Schema
-
     known, kept = _plain_schema(table), table.metadata().configuration
     fresh = [field for field in schema if field.name not in known.names]
     named = {f"{_PROPERTY}{name}": value for name, value in properties.items()}
     if not fresh and named.items() <= kept.items():
         return []
-    return [metadata(table, Schema.from_arrow(pa.schema([*known, *fresh])).to_json(), named)]
+    return [metadata(table, _json(pa.schema([*known, *fresh])), named)]
+
+
+def _json(schema: pa.Schema) -> str:
+    """Delta's text of a schema."""
+    from deltalake import Schema
+
+    text: str = Schema.from_arrow(schema).to_json()
+    return text
 
 
 def _plain_schema(table: Any) -> pa.Schema:

@@ -38,6 +38,11 @@ class Mapped:
     reasons: pa.Array
     raw: pa.RecordBatch
 
+    @property
+    def good(self) -> bool:
+        """Whether no row is refused."""
+        return bool(self.reasons.null_count == len(self.reasons))
+
 
 class Mapping:
     """The mapping of one table of a party, checked and ready to be applied.
@@ -118,6 +123,8 @@ class Mapping:
             reasons = _add_reason(reasons, failed, f"{name}: cannot be read as {column.expected}")
         rows = self._derivation.apply(pa.Table.from_arrays(arrays, schema=self._derivation_input()))
         for name in self.key:
+            if not rows.column(name).null_count:
+                continue
             missing = np.asarray(pc.is_null(rows.column(name)).to_numpy(), dtype=bool)
             reasons = _add_reason(reasons, missing & _good(reasons), f"{name}: the key is missing")
         return Mapped(rows, reasons, _hidden(batch, hidden))

@@ -24,6 +24,10 @@ _COLUMNS = (
     "SELECT column_name, column_type FROM information_schema.columns "
     "WHERE table_schema = %s AND table_name = %s ORDER BY ordinal_position"
 )
+_KEY = (
+    "SELECT column_name FROM information_schema.key_column_usage "
+    "WHERE table_schema = %s AND table_name = %s AND constraint_name = 'PRIMARY' ORDER BY ordinal_position"
+)
 _TABLES = "SELECT table_name FROM information_schema.tables WHERE table_schema = %s ORDER BY 1"
 _NUMBERS = {"tinyint", "smallint", "mediumint", "int", "bigint", "decimal", "float", "double"}
 
@@ -65,6 +69,11 @@ class MariaReader:
         """Column name to type, such as `decimal(12,2)`."""
         with self.connection() as connection:
             return self.columns_in(connection, table)
+
+    def key(self, table: str) -> tuple[str, ...]:
+        """Columns of the table's primary key, in its order; none where it declares none."""
+        with self.connection() as connection, self.translated(table):
+            return tuple(name for (name,) in answer(connection, _KEY, self.settings.database, table))
 
     def position(self, table: str, cursor: str | None) -> str | None:
         """Number of rows and newest cursor; None without a cursor, as a change could then not be seen."""

@@ -20,6 +20,8 @@ BLANKS = (
 )
 """Unicode's white space, and the marks of no width that copying from a web page leaves behind."""
 
+_ASCII_BLANKS = "".join(filter(str.isascii, BLANKS))
+
 _WEIGHTS = np.array([2 ** (17 - place) % 11 for place in range(17)])
 """Of the first 17 digits; ISO 7064 MOD 11-2 has radix 2 and the check character at weight 1."""
 _CHECKS = "10X98765432"
@@ -53,10 +55,17 @@ def normalised(text: pa.Array, how: Normalise, country_code: int = 86) -> Cast:
     if how == "digits":
         text = pc.replace_substring_regex(text, "[^0-9]", "")
     elif how != "none":
-        text = pc.utf8_trim(text, BLANKS)
-    if how == "upper":
-        text = pc.utf8_upper(text)
+        text = _trimmed(text, upper=how == "upper")
     return Cast(_given(text) if how != "none" else text, np.zeros(len(text), dtype=bool))
+
+
+def _trimmed(text: pa.Array, *, upper: bool) -> pa.Array:
+    """Without white space around it, in capitals where wanted; ASCII needs no look at Unicode's tables."""
+    if pc.string_is_ascii(text).false_count:
+        text = pc.utf8_trim(text, BLANKS)
+        return pc.utf8_upper(text) if upper else text
+    text = pc.ascii_trim(text, _ASCII_BLANKS)
+    return pc.ascii_upper(text) if upper else text
 
 
 def normalised_text(text: str, how: Normalise, country_code: int = 86) -> str | None:
@@ -133,4 +142,5 @@ def _trunk(country_code: int) -> str:
 
 
 def _given(text: pa.Array) -> pa.Array:
-    return pc.if_else(pc.equal(text, ""), pa.scalar(None, pa.string()), text)
+    empty = pc.equal(text, "")
+    return pc.if_else(empty, pa.scalar(None, pa.string()), text) if empty.true_count else text

@@ -27,6 +27,9 @@ _SQL = {
     "date32[day]": "DATE",
     "timestamp[us, tz=UTC]": "TIMESTAMPTZ",
 }
+PLACE = "_place"
+"""Column of a numbered view; see :func:`create_numbered_view`."""
+
 _ROW = "file_row_number"
 """DuckDB's name of a row's place in its file."""
 
@@ -140,6 +143,33 @@ def create_view(
             f"SELECT {columns} FROM read_parquet({_literal(part.path)}, file_row_number = true) "  # noqa: S608
             f'ANTI JOIN "{prefix}_{place}" ON dead = {_ROW}'
         )
+    connection.execute(f"CREATE VIEW {view} AS {' UNION ALL '.join(selects)}")
+
+
+def create_numbered_view(
+    connection: duckdb.DuckDBPyConnection, view: str, parts: Sequence[Part], schema: pa.Schema, prefix: str
+) -> None:
+    """As :func:`create_view`, with a column :data:`PLACE`: the row's place among all rows of the files, dead ones too.
+
+    Args:
+        connection: may read the files.
+        view: its name, quoted as needed.
+        parts: which files, at least one.
+        schema: of the table.
+        prefix: of helping tables' names, free of quotes.
+    """
+    selects, first = [], 0
+    for number, part in enumerate(parts):
+        (columns,) = _by_columns([part], schema)
+        select = (
+            f"SELECT {columns}, {first} + {_ROW} AS {PLACE} "  # noqa: S608 - quoted names
+            f"FROM read_parquet({_literal(part.path)}, file_row_number = true)"
+        )
+        if len(part.dead):
+            connection.register(f"{prefix}_{number}", pa.table({"dead": part.dead}))
+            select += f' ANTI JOIN "{prefix}_{number}" ON dead = {_ROW}'
+        selects.append(select)
+        first += part.rows
     connection.execute(f"CREATE VIEW {view} AS {' UNION ALL '.join(selects)}")
 
 

@@ -21,6 +21,12 @@ SELECT a.attname, format_type(a.atttypid, a.atttypmod)
 FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE n.nspname = {schema} AND c.relname = {table} AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum
 """
+_KEY = """
+SELECT a.attname FROM pg_index i JOIN pg_class c ON c.oid = i.indrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = ANY (i.indkey)
+WHERE n.nspname = {schema} AND c.relname = {table} AND i.indisprimary
+ORDER BY array_position(i.indkey::int2[], a.attnum)
+"""
 _NUMBERS = {"smallint", "integer", "bigint", "numeric", "real", "double precision"}
 _NATIVE = _NUMBERS | {"boolean", "text", "character varying", "date"}
 _TABLES = """
@@ -66,6 +72,12 @@ class PostgresReader:
         """Column name to PostgreSQL type, such as `numeric(12,2)`."""
         with self._cursor() as cursor:
             return self._columns(cursor, table)
+
+    def key(self, table: str) -> tuple[str, ...]:
+        """Columns of the table's primary key, in its order; none where it declares none."""
+        with self._cursor() as cursor, self._translated(table):
+            query = _KEY.format(schema=_literal(self.settings.db_schema), table=_literal(table))
+            return tuple(name for (name,) in _rows(cursor, query))
 
     def position(self, table: str, cursor: str | None) -> str | None:
         """Number of rows and newest cursor; None without a cursor, as a change could then not be seen."""

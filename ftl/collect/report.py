@@ -17,6 +17,8 @@ class SyncProgress(msgspec.Struct, frozen=True):
             only the commit is missing, ``committed``.
         rows: rows read so far.
         of: rows to read; None where the source cannot say.
+        bytes: Arrow data read so far.
+        seconds: since the sync began.
     """
 
     party: str
@@ -24,6 +26,13 @@ class SyncProgress(msgspec.Struct, frozen=True):
     step: Step
     rows: int
     of: int | None
+    bytes: int = 0
+    seconds: float = 0.0
+
+    @property
+    def speed(self) -> float:
+        """Megabytes of Arrow data per second so far."""
+        return self.bytes / 1e6 / self.seconds if self.seconds > 0 else 0.0
 
 
 class SyncReport(msgspec.Struct, frozen=True):

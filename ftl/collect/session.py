@@ -1,11 +1,13 @@
 """What full and incremental sync of one table share, under the table's lock."""
 
 import json
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
+import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -24,6 +26,8 @@ from ftl.consortium import Node
 from ftl.consortium.landing import Contract
 from ftl.errors import MappingError, SourceError
 
+log = logging.getLogger(__name__)
+
 GONE = "_deleted"
 """Column of mapped rows where the table declares `deleted`: whether the row has left."""
 
@@ -34,12 +38,14 @@ class Seen:
 
     Attributes:
         scanned: rows that the source gave.
+        bytes: of Arrow data in them.
         read: those of them that the sync asked for (a source may give more).
         landed, refused, deleted: where they went.
         newest: mark of the greatest cursor among them.
     """
 
     scanned: int = 0
+    bytes: int = 0
     read: int = 0
     landed: int = 0
     refused: int = 0
@@ -154,6 +160,7 @@ class Session:
         """Map one batch and take note of it; rows that have left are marked in the column :data:`GONE`."""
         mapped = self.mapping.apply(self._complete(batch))
         self.seen.scanned += batch.num_rows
+        self.seen.bytes += batch.nbytes
         cursor = self.mapping.settings.cursor
         if cursor is not None:
             self.seen.newest = max(self.seen.newest, newest(mapped.rows.column(cursor)))
@@ -161,7 +168,7 @@ class Session:
                 reasons = _because(mapped.reasons, mapped.rows.column(cursor), f"{cursor}: the cursor is missing")
                 mapped = replace(mapped, reasons=reasons)
         mapped = replace(mapped, rows=self._marked(self._with_unmapped(mapped.rows, batch)))
-        self._tell("mapped", of)
+        log.info("collect.batch", extra={"batch": msgspec.structs.asdict(self._tell("mapped", of))})
         return mapped
 
     def quarantine(self, mapped: Mapped, rows: Sequence[int] | pa.Array) -> None:
@@ -286,8 +293,11 @@ class Session:
         cursor = self.mapping.settings.cursor
         return None if cursor is None else as_position(mark, self.mapping.schema.field(cursor).type)
 
-    def _tell(self, step: Step, of: int | None) -> None:
-        self.on_progress(SyncProgress(self.node.name, self.table, step, self.seen.scanned, of))
+    def _tell(self, step: Step, of: int | None) -> SyncProgress:
+        seconds = (self.clock() - self.started).total_seconds()
+        told = SyncProgress(self.node.name, self.table, step, self.seen.scanned, of, self.seen.bytes, seconds)
+        self.on_progress(told)
+        return told
 
 
 def _because(reasons: pa.Array, values: pa.ChunkedArray, reason: str) -> pa.Array:

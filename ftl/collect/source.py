@@ -14,6 +14,7 @@ from ftl.errors import SourceError
 
 if TYPE_CHECKING:
     from ftl.consortium.model import Source as SourceSettings
+    from ftl.consortium.stores import DltSource, FileSource
 
 Position = int | float | date | datetime
 """A value of a cursor column, after mapping. A `datetime` is aware and in UTC."""
@@ -122,9 +123,17 @@ def _reader(node: Node, label: str, settings: "SourceSettings") -> Source:
         from ftl.collect.window_source import WindowReader
 
         return WindowReader(label, settings, node)
+    return _file_reader(node, label, settings)
+
+
+def _file_reader(node: Node, label: str, settings: "FileSource | DltSource") -> Source:
+    if settings.kind == "dlt":
+        from ftl.collect.dlt_source import DltReader
+
+        return DltReader(label, settings, node.root)
     from ftl.collect.files import FileReader
 
-    return FileReader(label, settings, node.root / settings.path)
+    return FileReader.of(label, settings, node)
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

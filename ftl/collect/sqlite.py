@@ -46,6 +46,12 @@ class SqliteReader:
         with self._translated(), closing(self._open()) as connection:
             return self._columns(connection, table)
 
+    def key(self, table: str) -> tuple[str, ...]:
+        """Columns of the table's primary key, in its order; none where it declares none."""
+        with self._translated(), closing(self._open()) as connection:
+            found = connection.execute(f"PRAGMA table_info({_quoted(table)})").fetchall()
+            return tuple(name for _, name, *_, place in sorted(found, key=lambda row: row[-1]) if place)
+
     def position(self, table: str, cursor: str | None) -> str | None:  # noqa: ARG002 - the file says it for all tables
         """Change counter, size and time of the file and of its write-ahead log: any write to the database moves it."""
         self.ping()

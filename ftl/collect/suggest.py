@@ -14,7 +14,8 @@ import pyarrow.compute as pc
 
 from ftl.collect.cast import as_text, cast, plain
 from ftl.collect.normalise import BLANKS, normalised
-from ftl.collect.source import open_source
+from ftl.collect.personal import personal_sort
+from ftl.collect.source import Source, open_source
 from ftl.collect.trial import sample
 from ftl.consortium import Node
 from ftl.consortium.model import ColumnType, Normalise
@@ -26,17 +27,6 @@ _MOST = 0.95
 """Share of the given cells that must be of a kind before the column is taken to be."""
 _TYPES: tuple[ColumnType, ...] = ("int64", "float64", "date", "timestamp", "bool")
 """In this order: what fits an earlier one is of it."""
-_PERSONAL = (
-    ("e-mail address", r"mail|邮箱"),
-    ("name", r"(^|_)(first|last|sur|full|family|given)?_?name$|姓名|户名"),
-    ("phone number", r"phone|mobile|(^|_)tel(_|$)|电话|手机"),
-    ("identity document", r"id_?(no|num|number|card)|(^|_)ssn|passport|(^|_)nin(_|$)|bvn|证件|身份证"),
-    ("address", r"addr|street|地址|住址"),
-    ("date of birth", r"birth|(^|_)dob(_|$)|(^|_)born|出生|生日"),
-    ("account number", r"iban|account_?(no|num)|card_?(no|num)|账号|卡号"),
-    ("network address", r"(^|_)ip(_|$)|(^|_)imei|(^|_)mac(_|$)"),
-)
-_EMAIL = r"^[^@\s]+@[^@\s]+\.[^@\s]+$"
 _CHANGED = r"updat|modif|chang|(^|_)upd(_|$)|last_|更新|修改"
 
 
@@ -79,7 +69,8 @@ def suggest(node: Node, source: str, table: str) -> str:
     Raises:
         SourceError: the source cannot be read.
     """
-    columns = tuple(open_source(node, source).columns(table))
+    reader = open_source(node, source)
+    columns, key = tuple(reader.columns(table)), _declared_key(reader, table)
     rows = sample(node, source, table, columns, SAMPLE_ROWS)
     taken: set[str] = set()
     guesses, nested = [], []
@@ -88,7 +79,13 @@ def suggest(node: Node, source: str, table: str) -> str:
             guesses.append(_guess(name, _lake_name(name, taken), plain(rows.column(name))))
         except TypeError:
             nested.append(name)
-    return "\n".join(_written(source, table, guesses, nested, rows.num_rows))
+    return "\n".join(_written(source, table, guesses, nested, key, rows.num_rows))
+
+
+def _declared_key(reader: Source, table: str) -> tuple[str, ...]:
+    """The primary key, as the source itself declares it; nothing where it declares none."""
+    ask = getattr(reader, "key", None)  # files and topics have none
+    return () if ask is None else tuple(ask(table))
 
 
 def _guess(source: str, name: str, values: pa.Array) -> Guess:
@@ -101,7 +98,7 @@ def _guess(source: str, name: str, values: pa.Array) -> Guess:
     unique = 0 < len(values) == len(given) == pc.count_distinct(words).as_py()
     if spelling == "none" and kind == "string" and _outer_blanks(words):
         spelling = "trim"
-    return Guess(name, source, kind, spelling, missing, unique, _personal(name, source, spelling, words))
+    return Guess(name, source, kind, spelling, missing, unique, personal_sort(f"{name}\n{source}", spelling, words))
 
 
 def _spelling(words: pa.Array) -> Normalise:
@@ -136,16 +133,6 @@ def _outer_blanks(words: pa.Array) -> bool:
     return bool(pc.any(pc.not_equal(pc.utf8_trim(words, BLANKS), words)).as_py())
 
 
-def _personal(name: str, source: str, spelling: Normalise, words: pa.Array) -> str:
-    by_value = {"resident_id": "resident id", "mobile_cn": "mobile number", "e164": "phone number"}
-    if spelling in by_value:
-        return by_value[spelling]
-    if len(words) and (pc.mean(pc.match_substring_regex(words, _EMAIL)).as_py() or 0) >= _MOST:
-        return "e-mail address"
-    names = f"{name}\n{source.lower()}"
-    return next((what for what, pattern in _PERSONAL if re.search(pattern, names, re.MULTILINE)), "")
-
-
 def _lake_name(source: str, taken: set[str]) -> str:
     """`source` as a lake column's name: ``CustomerID`` becomes ``customer_id``, and 编号 ``column``."""
     plainly = unicodedata.normalize("NFKD", source).encode("ascii", "ignore").decode()
@@ -159,21 +146,32 @@ def _lake_name(source: str, taken: set[str]) -> str:
     return name
 
 
-def _written(source: str, table: str, guesses: list[Guess], nested: list[str], rows: int) -> Iterable[str]:
+def _written(
+    source: str, table: str, guesses: list[Guess], nested: list[str], key: tuple[str, ...], rows: int
+) -> Iterable[str]:
     yield f"# Proposed from the columns of {_quoted(table)} and {rows} of its rows: a guess for a person to correct."
     yield f"{_lake_name(table.rsplit('/', 1)[-1].split('.', maxsplit=1)[0], set())}:"
     yield f"  source: {source}"
     yield f"  table: {_quoted(table)}"
-    keys = [guess.name for guess in guesses if guess.identifies]
-    if keys:
-        yield f"  key: [{keys[0]}]  # unique in the sample" + (f"; so is: {', '.join(keys[1:])}" if keys[1:] else "")
-    else:
-        yield "  # key: no column is unique in the sample; name those that identify a row together"
+    yield _key(guesses, key)
     yield from _cursor(guesses)
     yield "  columns:"
     yield from map(_column, guesses)
     yield from (f"  # {_quoted(name)} is nested: read it through a view that gives plain values" for name in nested)
     yield ""
+
+
+def _key(guesses: list[Guess], declared: tuple[str, ...]) -> str:
+    """What the source declares wins over what is unique in a sample."""
+    named = {guess.source: guess.name for guess in guesses}
+    if declared and all(column in named for column in declared):
+        return f"  key: [{', '.join(named[column] for column in declared)}]  # the source's primary key"
+    unique = [guess.name for guess in guesses if guess.identifies]
+    if unique:
+        return f"  key: [{unique[0]}]  # unique in the sample" + (
+            f"; so is: {', '.join(unique[1:])}" if unique[1:] else ""
+        )
+    return "  # key: no column is unique in the sample; name those that identify a row together"
 
 
 def _cursor(guesses: list[Guess]) -> Iterable[str]:

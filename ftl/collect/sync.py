@@ -17,6 +17,7 @@ import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from ftl.collect.ahead import ahead
 from ftl.collect.history import keep_history
 from ftl.collect.increment import Interval, backfill, bounds, increment
 from ftl.collect.lake import Lake
@@ -129,9 +130,9 @@ def _full(session: Session) -> SyncReport:
     session.begin()
     settings, key = session.mapping.settings, session.mapping.key
     newest = (key, settings.cursor) if settings.repeated == "newest" else None
-    with session.snapshot(None) as snapshot:
+    with session.snapshot(None) as snapshot, ahead(_good(session, snapshot)) as rows:
         session.lake.replace(
-            _good(session, snapshot),
+            rows,
             session.schema,
             lambda: session.marks(full=session.number),
             session.properties,
@@ -154,9 +155,11 @@ def _good(session: Session, snapshot: Snapshot) -> Iterator[pa.Table]:
     """Good rows of every batch; refused ones go to the quarantine on the way, and those that have left nowhere."""
     for batch in snapshot.batches:
         mapped = session.map(batch, snapshot.rows)
-        good = pc.is_null(mapped.reasons)
-        session.quarantine(mapped, pc.indices_nonzero(pc.invert(good)))
-        rows = mapped.rows.filter(good)
+        rows = mapped.rows
+        if not mapped.good:
+            good = pc.is_null(mapped.reasons)
+            session.quarantine(mapped, pc.indices_nonzero(pc.invert(good)))
+            rows = rows.filter(good)
         if GONE in rows.column_names:
             session.seen.deleted += pc.sum(rows.column(GONE)).as_py() or 0
             rows = rows.filter(pc.invert(rows.column(GONE)))

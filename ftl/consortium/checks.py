@@ -103,6 +103,12 @@ def _source(path: Path, source: Any) -> Iterator[Finding]:
     if mapping(source).get("password_env") and mapping(source).get("password_file"):
         said = "`password_env` and `password_file` are both set"
         yield Finding((*path, "password_file"), said, "one of them", at_key=True)
+    for name, secret in mapping(source, "secrets").items():
+        here: Path = (*path, "secrets", name)
+        if bool(mapping(secret).get("env")) == bool(mapping(secret).get("file")):
+            yield Finding(here, "a secret comes from one place", "`env` or `file`", at_key=True)
+        if name in {**mapping(source, "options"), **mapping(source, "arguments")}:
+            yield Finding(here, f"{name!r} is already set", "another name", at_key=True)
 
 
 def _table(path: Path, table: Any, sources: Mapping[str, Any]) -> Iterator[Finding]:

@@ -7,7 +7,7 @@ from typing import Any
 from ftl.consortium.problem import Finding, Path, nearest
 from ftl.consortium.values import mapping
 
-_FILES = ("csv", "parquet", "json_lines")
+_FILES = ("csv", "parquet", "json_lines", "excel")
 
 
 def missing_files(root: FilePath, values: Any) -> Iterator[Finding]:
@@ -33,14 +33,20 @@ def _source(root: FilePath, path: Path, source: Any) -> Iterator[Finding]:
     kind, place = mapping(source).get("kind"), mapping(source).get("path")
     if kind == "sqlite":
         yield from _file(root, (*path, "path"), place)
-    elif kind in _FILES and isinstance(place, str) and not (root / place).is_dir():
+    elif kind in _FILES and isinstance(place, str) and "://" not in place and not (root / place).is_dir():
         yield Finding((*path, "path"), f"there is no folder {root / place}")
+    elif kind == "dlt":
+        yield from _file(root, (*path, "module"), mapping(source).get("module"))
+    for name, secret in mapping(source, "secrets").items():
+        yield from _file(root, (*path, "secrets", name, "file"), mapping(secret).get("file"))
     yield from _file(root, (*path, "password_file"), mapping(source).get("password_file"))
 
 
 def _table(root: FilePath, path: Path, table: Any, source: Any) -> Iterator[Finding]:
     folder = source.get("path")
     if source.get("kind") not in _FILES or not isinstance(folder, str) or not isinstance(table, str):
+        return
+    if "://" in folder:
         return
     if table.startswith("/"):
         yield Finding(path, f"{table!r} is an absolute path", f"a name or pattern in {root / folder}")

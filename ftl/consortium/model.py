@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from ftl.consortium.deciding import Income, Registry, Scorecard
 from ftl.consortium.landing import Contract, NullCursor, Repeated
 from ftl.consortium.servers import KafkaSource, MariaSource, Port, PostgresSource
+from ftl.consortium.stores import DltSource, FileSource
 from ftl.consortium.windows import WindowSource
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
@@ -35,25 +36,9 @@ class SqliteSource(Settings):
     """The database file."""
 
 
-class FileSource(Settings):
-    """A folder of files; a table names a file or a glob in it. CSV and JSON may be compressed: `.gz`, `.zst`."""
-
-    kind: Literal["csv", "parquet", "json_lines"]
-    """Which sort of source this is."""
-    path: PurePosixPath
-    """The folder that holds the files."""
-    delimiter: str = Field(",", min_length=1, max_length=1)
-    """Between the fields of a CSV file."""
-    quote: str = Field('"', max_length=1)
-    """Around a field of a CSV file that holds the delimiter or a line break; empty where nothing is quoted."""
-    column_names: tuple[str, ...] = ()
-    """Of CSV files without a header: their columns in order. When empty, the first line names them."""
-    encoding: str = "utf-8"
-    """Of a CSV file, as Python names it."""
-
-
 Source = Annotated[
-    SqliteSource | FileSource | PostgresSource | MariaSource | KafkaSource | WindowSource, Field(discriminator="kind")
+    SqliteSource | FileSource | PostgresSource | MariaSource | KafkaSource | DltSource | WindowSource,
+    Field(discriminator="kind"),
 ]
 ColumnType = Literal["string", "int64", "float64", "bool", "date", "timestamp"]
 Normalise = Literal["none", "trim", "upper", "digits", "resident_id", "mobile_cn", "e164"]

@@ -19,7 +19,19 @@ from ftl.consortium.values import unknown
 from ftl.errors import ConsortiumError
 
 _NAME = "lower-case letters, digits and underscores, a letter first, at most 63"
-_KINDS = ("sqlite", "csv", "parquet", "json_lines", "postgresql", "mariadb", "mysql", "kafka", "windows")
+_KINDS = (
+    "sqlite",
+    "csv",
+    "parquet",
+    "json_lines",
+    "excel",
+    "postgresql",
+    "mariadb",
+    "mysql",
+    "kafka",
+    "dlt",
+    "windows",
+)
 _ALTERNATIVES = {"str", "int", "float", "bool", "constrained-int"}
 
 

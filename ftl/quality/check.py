@@ -4,13 +4,15 @@ Severity decides. *critical*: nothing of the batch is published, the rows at fau
 :class:`~ftl.errors.QualityError` stops what comes after. *warning*: the rows at fault go to quarantine, the others are
 published. *info*: a warning in the report.
 
-The validated table commits the published rows together with the number of the landed sync up to which they were
-checked. Refused rows are prepared in the quarantine before that commit (see :mod:`ftl.collect.refused`). A row that was
-good once and arrives damaged leaves the validated table: an outdated record must not be trained on as if it were true.
+The validated table shares the landed table's files: deletion vectors name the rows that are *not* published, so that no
+row is written twice. Its commit carries the number of the landed sync up to which rows were checked. Refused rows are
+prepared in the quarantine before that commit (see :mod:`ftl.collect.refused`). A row that was good once and arrives
+damaged leaves the validated table: an outdated record must not be trained on as if it were true.
 """
 
 import logging
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,21 +26,28 @@ from ftl.collect import (
     Clock,
     Lake,
     Mapping,
+    Part,
     Refusal,
     Refused,
     Stage,
+    adopted,
     current,
     duplicates,
     exclusive,
     joined_key,
+    quoted,
     records,
 )
 from ftl.consortium import Node
 from ftl.errors import LakeError, QualityError
+from ftl.quality.rows import Rows
 from ftl.quality.suite import Rules
 from ftl.quality.validation import Finding, validate
 
 log = logging.getLogger(__name__)
+
+Places = NDArray[np.int64]
+"""Of rows among those that are checked, ascending; see :class:`ftl.quality.rows.Rows`."""
 
 
 class QualityReport(msgspec.Struct, frozen=True):
@@ -74,7 +83,7 @@ def check(node: Node, table: str, clock: Clock) -> QualityReport:
     """Check what has landed since the last check, and publish what passes.
 
     After a full sync, or when the mapping or the suite has changed, all landed rows are checked and the validated table
-    is replaced; otherwise the new rows are merged into it by key.
+    is replaced; otherwise only the files are that came since, and new states of rows replace the old ones.
 
     Args:
         node: the party's node.
@@ -116,89 +125,114 @@ class _Check:
             )
         self.fingerprint = self.rules.fingerprint
         self.everything = self.checked is None or (full or 0) > self.checked or rules != self.fingerprint
+        self.rows = self._unchecked()
+
+    def _unchecked(self) -> Rows:
+        """The files that no check has seen; all, and everything is checked again, where one holds rows that one has.
+
+        That comes of a compaction, or of a validated table that shares no file with the landed one.
+        """
+        known = {adopted(part.path) for part in self.validated.parts()}
+        parts = self.landed.parts()
+        fresh = Rows.of(self.landed, [part for part in parts if part.path.name not in known])
+        if not self.everything and fresh.oldest <= (self.checked or 0):
+            self.everything = True
+        return Rows.of(self.landed, parts) if self.everything else fresh
 
     def run(self) -> QualityReport:
         """Check and publish."""
         if not self.everything and self.checked == self.sync:
             return self._report(0, 0, [], published=False)
         self.refused.discard(("quality", "blocked"), after=self.number - 1)
-        rows = self.landed.read(since=None if self.everything else self.checked)
-        findings = self._findings(rows)
+        findings = self._findings()
         blocking = [finding for finding in findings if finding.severity == "critical"]
         if blocking:
-            self._block(rows, blocking)
+            self._block(blocking)
         refusing = [finding for finding in findings if finding.severity == "warning" and finding.rows is not None]
-        good = self._refuse(rows, refusing)
-        self._publish(rows, good)
+        refused = self._refuse(refusing)
+        self._publish(refused)
         warnings = [finding.text for finding in findings if finding not in refusing]
-        return self._report(rows.num_rows, int(good.sum()), warnings, published=True)
+        return self._report(self.rows.count, self.rows.count - len(refused), warnings, published=True)
 
-    def _findings(self, rows: pa.Table) -> list[Finding]:
-        if not rows.num_rows and not self.everything:
+    def _findings(self) -> list[Finding]:
+        if not self.rows.count and not self.everything:
             return []
-        findings = validate(self.rules.node, self.rules.name, self.rules.build, rows.drop_columns([SYNC]))
-        failed, _ = _reasons(rows.num_rows, [finding for finding in findings if finding.severity == "warning"])
-        passed = rows.filter(pa.array(~failed, pa.bool_()))
-        findings = [self._counted(passed, finding) for finding in findings]
-        return findings + self._repeated_identifiers(passed, rows)
+        findings = validate(self.rules.node, self.rules.name, self.rules.build, self.rows)
+        refused = _at_fault(finding for finding in findings if finding.severity == "warning")
+        findings = [self._counted(refused, finding) for finding in findings]
+        return findings + self._repeated_identifiers(refused)
 
-    def _counted(self, passed: pa.Table, finding: Finding) -> Finding:
+    def _counted(self, refused: Places, finding: Finding) -> Finding:
         """A repeated value says how often; it only blocks where rows repeat it that are not refused anyway."""
-        if not finding.unique:
+        if not finding.unique or finding.rows is None:
             return finding
+        passed = self.rows.take(np.setdiff1d(finding.rows, refused), finding.unique)
         count = duplicates(passed, finding.unique)
         if count:
             return _repeated(count, finding.unique, finding.rows)
         return Finding("info", f"{finding.text}: repeated by rows only that are refused for another reason", None)
 
-    def _repeated_identifiers(self, passed: pa.Table, rows: pa.Table) -> list[Finding]:
+    def _repeated_identifiers(self, refused: Places) -> list[Finding]:
         """New rows may repeat the identifiers of a row that was published earlier under another key."""
-        key, identifiers = list(self.rules.mapping.key), self.rules.identifiers
-        if self.everything or not identifiers or set(identifiers) == set(key):
+        identifiers = self.rules.identifiers
+        if self.everything or not identifiers or set(identifiers) == set(self.rules.mapping.key):
             return []
-        columns = list(dict.fromkeys([*key, *identifiers]))
-        kept = self.validated.read(columns).join(rows.select(key), key, join_type="left anti").select(columns)
-        count = duplicates(pa.concat_tables([kept, passed.select(columns)]), identifiers)
+        passed = self.rows.take(np.setdiff1d(self.rows.places, refused), identifiers)
+        known = Rows.of(self.landed, [part for part in self._kept if part.alive])
+        named = ", ".join(map(quoted, identifiers))
+        kept = known.ask(f"SELECT {named} FROM checked SEMI JOIN passed USING ({named})", passed=passed)  # noqa: S608
+        count = duplicates(pa.concat_tables([kept.cast(passed.schema), passed]), identifiers)
         return [_repeated(count, identifiers, None)] if count else []
 
-    def _block(self, rows: pa.Table, blocking: list[Finding]) -> None:
+    @property
+    def _kept(self) -> list[Part]:
+        """Files of the landed table that were checked before; rows that were refused then, or have left, are dead."""
+        if self.everything:
+            return []
+        refused = {adopted(part.path): part.dead for part in self.validated.parts()}
+        return [
+            Part(part.path, part.rows, np.union1d(part.dead, refused[part.path.name]))
+            for part in self.landed.parts()
+            if part.path.name in refused
+        ]
+
+    def _block(self, blocking: list[Finding]) -> None:
         """Show the rows at fault in the quarantine, publish nothing.
 
         Raises:
             QualityError: always.
         """
-        failed, reasons = _reasons(rows.num_rows, blocking)
-        self._prepare("blocked", rows, failed, reasons)
+        self._prepare("blocked", blocking)
         raise QualityError(
-            f"{self.rules.name}: of {rows.num_rows} rows checked nothing was published, because "
+            f"{self.rules.name}: of {self.rows.count} rows checked nothing was published, because "
             + "; ".join(finding.text for finding in blocking)
             + ".",
             cure=f"Correct the source and collect again; details: {self._docs}.",
         )
 
-    def _refuse(self, rows: pa.Table, refusing: list[Finding]) -> NDArray[np.bool_]:
-        """bool, shape (n,): rows that pass; the others are prepared for the quarantine."""
-        failed, reasons = _reasons(rows.num_rows, refusing)
-        if self.everything and failed.all():
-            self._block(rows, [Finding("critical", "no row passes: " + "; ".join(f.text for f in refusing), None)])
-        self._prepare("quality", rows, failed, reasons)
-        return ~failed
+    def _refuse(self, refusing: list[Finding]) -> Places:
+        """Places of the rows that do not pass; they are prepared for the quarantine."""
+        refused = _at_fault(refusing)
+        if self.everything and len(refused) == self.rows.count:
+            self._block([Finding("critical", "no row passes: " + "; ".join(f.text for f in refusing), None)])
+        self._prepare("quality", refusing)
+        return refused
 
-    def _prepare(self, stage: Stage, rows: pa.Table, failed: NDArray[np.bool_], reasons: list[str]) -> None:
-        positions = pa.array(np.flatnonzero(failed), pa.int64())
-        taken = rows.take(positions)
+    def _prepare(self, stage: Stage, findings: list[Finding]) -> None:
+        places = _at_fault(findings)
+        taken = self.rows.take(places)
         refusal = Refusal(
             stage=stage,
             decision=self.number,
             batches=taken.column(SYNC),
             keys=joined_key(taken, self.rules.mapping.key),
-            reasons=pa.array([reasons[row] for row in positions.to_pylist()], pa.string()),
+            reasons=pa.array(_reasons(places, findings), pa.string()),
             raw=records(taken.drop_columns([SYNC]), range(taken.num_rows)),
             at=self.clock(),
         )
         self.refused.prepare(refusal)
 
-    def _publish(self, rows: pa.Table, good: NDArray[np.bool_]) -> None:
+    def _publish(self, refused: Places) -> None:
         assert self.sync is not None  # noqa: S101 - checked when the check was opened
         marks = {
             "checked": self.sync,
@@ -206,17 +240,7 @@ class _Check:
             "rebuilt": self.number if self.everything else self.last_rebuilt,
             "rules": self.fingerprint,
         }
-        passed = rows.filter(pa.array(good, pa.bool_()))
-        if self.everything:
-            self.validated.replace(passed.to_batches(), rows.schema, lambda: marks)
-            return
-        key = list(self.rules.mapping.key)
-        failed = rows.filter(pa.array(~good, pa.bool_())).select(key).drop_null()
-        self.validated.merge(passed, key, pa.concat_tables([failed, self._gone(key)]), marks)
-
-    def _gone(self, key: list[str]) -> pa.Table:
-        """Keys of published rows that the landed table no longer has, because their new state was refused there."""
-        return self.validated.read(key).join(self.landed.read(key), key, join_type="left anti").select(key)
+        self.validated.adopt(self.landed, [*self._kept, *self.rows.without(refused)], marks)
 
     def _report(self, rows: int, passed: int, warnings: list[str], *, published: bool) -> QualityReport:
         standing = current(self.rules.node, self.rules.table)
@@ -245,11 +269,16 @@ def _repeated(count: int, columns: tuple[str, ...], rows: NDArray[np.int64] | No
     return Finding("critical", text, rows, columns)
 
 
-def _reasons(count: int, findings: list[Finding]) -> tuple[NDArray[np.bool_], list[str]]:
-    """(bool of shape (count,): rows at fault, per row its reasons)."""
-    failed, reasons = np.zeros(count, dtype=bool), [""] * count
+def _at_fault(findings: Iterable[Finding]) -> Places:
+    """Places of the rows that any of the findings names, ascending."""
+    found = [finding.rows for finding in findings if finding.rows is not None]
+    return np.unique(np.concatenate([np.empty(0, np.int64), *found]))
+
+
+def _reasons(places: Places, findings: list[Finding]) -> list[str]:
+    """Per row at these places its reasons."""
+    reasons = [""] * len(places)
     for finding in findings:
-        for row in [] if finding.rows is None else finding.rows.tolist():
-            failed[row] = True
+        for row in [] if finding.rows is None else np.searchsorted(places, finding.rows).tolist():
             reasons[row] = f"{reasons[row]}; {finding.text}" if reasons[row] else finding.text
-    return failed, reasons
+    return reasons

@@ -2,18 +2,21 @@
 
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
 from ftl.collect import exclusive
 from ftl.consortium import Node
 from ftl.errors import QualityError
+from ftl.quality.pushed import Answer, answers
+from ftl.quality.rows import Rows
 
 Severity = Literal["critical", "warning", "info"]
 
@@ -36,7 +39,7 @@ class Finding:
     Attributes:
         severity: as the suite says; an expectation that could not be computed is critical.
         text: column and expectation, without any value of a row.
-        rows: int64 positions of the rows at fault; None where the expectation speaks of the table as a whole.
+        rows: int64, ascending; places of the rows at fault. None where the expectation speaks of the table as a whole.
         unique: the columns that repeat, where that is what failed.
     """
 
@@ -46,22 +49,32 @@ class Finding:
     unique: tuple[str, ...] = ()
 
 
-def validate(node: Node, name: str, build: Callable[[Any], None], rows: pa.Table) -> list[Finding]:
+def validate(node: Node, name: str, build: Callable[[Any], None], rows: Rows) -> list[Finding]:
     """Run a suite on `rows`, store the result in the node's context and update its Data Docs.
 
     Args:
         node: whose context and Data Docs.
         name: of the suite, for example ``bank.accounts``.
         build: adds the expectations to an empty `great_expectations.ExpectationSuite`.
-        rows: lake columns; nulls are *missing*.
+        rows: nulls are *missing*.
     """
-    frame = rows.to_pandas()
     # One context per node: two tables that are checked at once would overwrite each other's index page.
     with _ONE_CONTEXT, exclusive(node.home / "gx", f"check {name}", wait=True):
         context = open_context(node.home / "gx", node.docs)
         definition = _definition(context, name, build)
-        batch = definition.data.get_batch(batch_parameters={"dataframe": frame})
-        return sorted(_findings(_run(context, definition, frame), batch), key=lambda finding: finding.text)
+        expectations = definition.suite.expectations
+        found = answers(rows, expectations, _STORED)
+        batch, left = _left(definition, rows, [one for place, one in enumerate(expectations) if place not in found])
+        results = iter(left)
+        ordered = [
+            found[place] if place in found else _on_frame(next(results), one, batch, rows)
+            for place, one in enumerate(expectations)
+        ]
+        _store(context, definition, batch, [answer.result for answer in ordered])
+        return sorted(
+            (_finding(one, answer) for one, answer in zip(expectations, ordered, strict=True) if not _good(answer)),
+            key=lambda finding: finding.text,
+        )
 
 
 def open_context(home: Path, docs: Path) -> Any:
@@ -108,41 +121,89 @@ def _definition(context: Any, name: str, build: Callable[[Any], None]) -> Any:
     return context.validation_definitions.add_or_update(gx.ValidationDefinition(name=name, data=batch, suite=stored))
 
 
-def _run(context: Any, definition: Any, frame: Any) -> Any:
+def _left(definition: Any, rows: Rows, expectations: list[Any]) -> tuple[Any, list[Any]]:
+    """(a batch, results of the expectations on it): on a data frame of the columns that they need."""
     import great_expectations as gx
-    from great_expectations.checkpoint import UpdateDataDocsAction
 
-    checkpoint = context.checkpoints.add_or_update(
-        gx.Checkpoint(
-            name=definition.name,
-            validation_definitions=[definition],
-            actions=[UpdateDataDocsAction(name="data_docs")],
-            result_format=_STORED,
-        )
-    )
-    (result,) = checkpoint.run(batch_parameters={"dataframe": frame}).run_results.values()
-    return result
+    frame = rows.frame(_needed(rows, expectations))
+    batch = definition.data.get_batch(batch_parameters={"dataframe": frame})
+    if not expectations:
+        return batch, []
+    draft = gx.ExpectationSuite(f"{definition.name}.draft")
+    for one in expectations:
+        draft.add_expectation(one.copy(update={"id": None}))
+    return batch, batch.validate(draft, result_format=_STORED).results
 
 
-def _findings(result: Any, batch: Any) -> Iterator[Finding]:
-    for one in result.results:
-        if one.success:
-            continue
-        expectation = one.expectation_config.to_domain_obj()
-        if "unexpected_count" not in one.result and "observed_value" not in one.result:
-            yield Finding("critical", f"{_text(expectation)} could not be computed: {_failure(one)}", None)
-            continue
-        yield Finding(_severity(expectation), _text(expectation), _rows(one, expectation, batch), _unique(expectation))
+def _needed(rows: Rows, expectations: list[Any]) -> list[str]:
+    """Columns that the expectations name; all where one of them may look at any."""
+    known: list[str] = rows.schema.names
+    found = set[str]()
+    for one in expectations:
+        settings = one.configuration.kwargs
+        named = [settings[name] for name in ("column", "column_A", "column_B") if settings.get(name)]
+        named += settings.get("column_list") or []
+        if not named or getattr(one, "row_condition", None):
+            return known
+        found |= set(named)
+    return [name for name in known if name in found]
 
 
-def _rows(one: Any, expectation: Any, batch: Any) -> NDArray[np.int64] | None:
-    """Positions of the rows at fault, from a second run whose result is kept nowhere."""
-    if "unexpected_count" not in one.result:
-        return None
+def _on_frame(result: Any, expectation: Any, batch: Any, rows: Rows) -> Answer:
+    """With the rows at fault, from a second run whose result is kept nowhere."""
+    if result.success or "unexpected_count" not in result.result:
+        return Answer(result, None)
     again = batch.validate(expectation, result_format=_POSITIONS).result
     if "unexpected_index_list" not in again:
-        return None
-    return np.unique(np.asarray(again["unexpected_index_list"], dtype=np.int64))
+        return Answer(result, None)
+    return Answer(result, rows.places[np.unique(np.asarray(again["unexpected_index_list"], dtype=np.int64))])
+
+
+def _store(context: Any, definition: Any, batch: Any, results: list[Any]) -> None:
+    """Keep the results as a validation of the suite, and render them."""
+    from great_expectations.core.expectation_validation_result import ExpectationSuiteValidationResult
+    from great_expectations.core.run_identifier import RunIdentifier
+    from great_expectations.data_context.types.resource_identifiers import (
+        ExpectationSuiteIdentifier,
+        ValidationResultIdentifier,
+    )
+
+    good, run = sum(bool(result.success) for result in results), RunIdentifier(run_time=datetime.now(UTC))
+    stored = ExpectationSuiteValidationResult(
+        results=results,
+        success=good == len(results),
+        suite_name=definition.suite.name,
+        statistics={
+            "evaluated_expectations": len(results),
+            "successful_expectations": good,
+            "unsuccessful_expectations": len(results) - good,
+            "success_percent": 100 * good / len(results) if results else None,
+        },
+        meta={
+            "great_expectations_version": version("great_expectations"),
+            "active_batch_definition": batch.batch_definition.to_json_dict(),
+            "validation_id": definition.id,
+            "run_id": run,
+            "validation_time": run.run_time,
+        },
+        batch_id=batch.id,
+    )
+    suite = ExpectationSuiteIdentifier(name=definition.suite.name)
+    place = ValidationResultIdentifier(batch_identifier=batch.id, expectation_suite_identifier=suite, run_id=run)
+    context.validation_results_store.store_validation_results(stored, place, suite)
+    context.build_data_docs(resource_identifiers=[place, suite])
+
+
+def _good(answer: Answer) -> bool:
+    return bool(answer.result.success)
+
+
+def _finding(expectation: Any, answer: Answer) -> Finding:
+    result = answer.result
+    if "unexpected_count" not in result.result and "observed_value" not in result.result:
+        return Finding("critical", f"{_text(expectation)} could not be computed: {_failure(result)}", None)
+    rows = answer.rows if "unexpected_count" in result.result else None
+    return Finding(_severity(expectation), _text(expectation), rows, _unique(expectation))
 
 
 def _severity(expectation: Any) -> Severity:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from ftl.collect import Lake
 from ftl.collect.ahead import ahead
 from ftl.collect.derive import sandbox
+from ftl.collect.parts import Part, locate
 from ftl.collect.vectors import encode
 from ftl.errors import LakeConflict
 
@@ -26,6 +27,13 @@ def rows(keys: Any, x: str, sync: int) -> pa.Table:
 
 def keys(found: Any) -> pa.Table:
     return rows(found, "", 0).select(["k"])
+
+
+def without(lake: Lake, key: int) -> list[Part]:
+    """The table's files with the row of this key among the dead ones."""
+    with sandbox(part.path for part in lake.parts()) as connection:
+        gone = locate(connection, lake.parts(), keys([key]))
+    return [Part(p.path, p.rows, np.union1d(p.dead, gone.get(p.path, p.dead))) for p in lake.parts()]
 
 
 def content(lake: Lake) -> dict[int, str]:
@@ -149,7 +157,7 @@ def test_an_adopted_table_shares_the_files_and_outlives_the_other(tmp_path: Path
     landed, validated = Lake(tmp_path / "landed"), Lake(tmp_path / "validated")
     landed.replace([rows(range(10), "a", 1)], SCHEMA, dict)
     landed.merge(rows([1], "b", 2), ["k"], keys([2]), {})
-    validated.adopt(landed, keys([3]), {"checked": 2})
+    validated.adopt(landed, without(landed, 3), {"checked": 2})
     expected = {k: "b" if k == 1 else "a" for k in range(10) if k not in (2, 3)}
     assert content(validated) == expected
     assert validated.marks("checked") == (2,)

@@ -152,3 +152,29 @@ def test_a_proposal_for_a_table_that_is_not_there_names_the_nearest(bank: Bank) 
     table = bank.node.party.tables["customers"].table
     with pytest.raises(SourceError, match=rf"Did you mean '{table}'"):
         suggest(bank.node, "core", table.replace("customers", "custmers"))
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql", "mariadb"])
+def test_the_databases_own_primary_key_is_proposed_in_its_order(
+    kind: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    made = "CREATE TABLE payments (amount int, part int NOT NULL, loan int NOT NULL, PRIMARY KEY (loan, part))"
+    filled = "INSERT INTO payments VALUES (1, 1, 1), (2, 2, 1), (3, 1, 2)"
+    if kind == "sqlite":
+        with closing(sqlite3.connect(tmp_path / "core.db")) as connection, connection:
+            connection.execute(made)
+            connection.execute(filled)
+        source = {"kind": "sqlite", "path": "core.db"}
+    elif kind == "postgresql":
+        server = request.getfixturevalue("postgres")
+        database = server.create_database()
+        server.psql(database, f"{made}; {filled}")
+        source = server.source(database)
+    else:
+        server = request.getfixturevalue("mariadb")
+        database = server.create_database()
+        server.run(database, made, filled)
+        source = server.source(database)
+    text, entry = proposal(make_node(tmp_path, source), "payments")
+    assert entry["key"] == ["loan", "part"]
+    assert "# the source's primary key" in text
