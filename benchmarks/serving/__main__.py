@@ -65,7 +65,9 @@ def main() -> None:
     figures: Figures = {"machine": machine(), "seconds": given.seconds, "people": len(everybody(site)), "on": ON}
     for name in given.only or [name for name in PARTS if name != "soak"]:
         say(f"{name} …")
-        figures |= PARTS[name](site, given)
+        found = PARTS[name](site, given)
+        say(json.dumps(found))
+        figures |= found
     figures |= compared(figures)
     print(json.dumps(figures) if given.json else "\n".join(f"{name:<28} {value}" for name, value in figures.items()))
 

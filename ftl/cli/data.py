@@ -14,6 +14,7 @@ from ftl.cli.common import (
     Dir,
     Json,
     Party,
+    WithDefault,
     app,
     now,
     print_rows,
@@ -97,8 +98,22 @@ def streams(
     print_rows([status for name in tables if (status := status_of(node, name)) is not None], as_json=as_json)
 
 
-@app.command(epilog="Example: ftl quality my-consortium --party bank")
-def quality(
+class _Quality(WithDefault):
+    default = "check"
+
+
+class _Quarantine(WithDefault):
+    default = "list"
+
+
+quality = typer.Typer(cls=_Quality, help="Gate what has landed, or learn what it should be like.", no_args_is_help=True)
+app.add_typer(quality, name="quality")
+quarantine = typer.Typer(cls=_Quarantine, help="Rows that stand refused: see them, land them.", no_args_is_help=True)
+app.add_typer(quarantine, name="quarantine")
+
+
+@quality.command("check", epilog="Example: ftl quality my-consortium --party bank")
+def quality_check(
     directory: Dir,
     party: Party,
     table: Annotated[str | None, typer.Option(help="Only this table; all of them otherwise.")] = None,
@@ -109,8 +124,24 @@ def quality(
     print_rows([steps.check_quality(party, name) for name in tables_of(steps.folder, party, table)], as_json=as_json)
 
 
-@app.command(epilog="Example: ftl quarantine my-consortium --party bank")
-def quarantine(
+@quality.command("learn", epilog="Example: ftl quality learn my-consortium -p bank --table accounts")
+def quality_learn(
+    directory: Dir,
+    party: Party,
+    table: Annotated[str | None, typer.Option(help="Only this table; all of them otherwise.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file that was learned before.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Write a baseline suite from what is published now, or has landed: a Python file for a person to edit."""
+    from ftl.quality import learn
+
+    folder = consortium.load(directory)
+    node, tables = folder.node(party), tables_of(folder, party, table)
+    print_rows([learn(node, name, now, overwrite=overwrite) for name in tables], as_json=as_json)
+
+
+@quarantine.command("list", epilog="Example: ftl quarantine my-consortium --party bank")
+def quarantine_list(
     directory: Dir,
     party: Party,
     table: Annotated[str | None, typer.Option(help="Only this table; all of them otherwise.")] = None,
@@ -127,6 +158,21 @@ def quarantine(
         return
     found = [{"table": name, **row} for name in tables for row in quarantined(node, name).to_pylist()]
     print_table(["table", "stage", "decision", "batch", "key", "reason", "raw", "at"], found, as_json=as_json)
+
+
+@quarantine.command("replay", epilog="Example: ftl quarantine replay my-consortium -p bank --table accounts")
+def quarantine_replay(
+    directory: Dir,
+    party: Party,
+    table: Annotated[str | None, typer.Option(help="Only this table; all of them otherwise.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Land refused records whose mapping has been corrected, without reading the source again."""
+    from ftl.collect import replay
+
+    folder = consortium.load(directory)
+    node, tables = folder.node(party), tables_of(folder, party, table)
+    print_rows([replay(node, name, now) for name in tables], as_json=as_json)
 
 
 @app.command(epilog='Example: ftl query my-consortium -p bank "SELECT count(*) FROM validated.accounts"')

@@ -35,6 +35,35 @@ def score(
     print(told, file=sys.stderr)
 
 
+webhook = typer.Typer(help="MLflow's word to the gateway that a model was promoted.", no_args_is_help=True)
+app.add_typer(webhook, name="webhook")
+
+
+@webhook.command("register", epilog="Example: ftl webhook register my-consortium")
+def webhook_register(
+    directory: Dir,
+    gateway: Annotated[str, typer.Option(help="URL of the gateway as MLflow reaches it; else its own port.")] = "",
+) -> None:
+    """Have MLflow tell the gateway of a promotion at once; without, it sees it at its next poll."""
+    from ftl.pipeline.services import addresses
+    from ftl.serving.webhook import register_webhook
+
+    folder = consortium.load(directory)
+    print(f"MLflow tells {register_webhook(folder, gateway or addresses(folder)['gateway'])}")
+
+
+@webhook.command("show", epilog="Example: ftl webhook show my-consortium --secret | xclip")
+def webhook_show(
+    directory: Dir,
+    secret: Annotated[bool, typer.Option("--secret", help="Print the secret, and nothing else.")] = False,
+) -> None:
+    """Say what an MLflow server that others run has to be told."""
+    from ftl.serving.webhook import EVENTS, PATH, webhook_secret
+
+    folder = consortium.load(directory)
+    print(webhook_secret(folder) if secret else f"POST {PATH} on {', '.join(EVENTS)}, with the secret of --secret")
+
+
 clients = typer.Typer(help="Who may ask the gateway: add, list and remove clients.", no_args_is_help=True)
 app.add_typer(clients, name="client")
 

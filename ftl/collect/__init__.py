@@ -15,8 +15,10 @@ from ftl.collect.mapping import Mapping, number, records
 from ftl.collect.normalise import normalised, normalised_text
 from ftl.collect.online import OnlineStore
 from ftl.collect.parts import PLACE, Part, create_numbered_view, create_view, quoted
+from ftl.collect.personal import personal_sort
 from ftl.collect.query import query
 from ftl.collect.refused import Clock, Refusal, Refused, Stage, current, joined_key
+from ftl.collect.replay import ReplayReport, replay
 from ftl.collect.report import Mode, SyncProgress, SyncReport
 from ftl.collect.source import Position, Since, Snapshot, Source, nearest, open_source
 from ftl.collect.suggest import suggest
@@ -42,6 +44,7 @@ __all__ = [
     "Position",
     "Refusal",
     "Refused",
+    "ReplayReport",
     "Since",
     "Snapshot",
     "Source",
@@ -67,10 +70,12 @@ __all__ = [
     "normalised_text",
     "number",
     "open_source",
+    "personal_sort",
     "plain",
     "query",
     "quoted",
     "records",
+    "replay",
     "sandbox",
     "suggest",
     "survey",

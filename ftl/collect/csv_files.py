@@ -15,11 +15,12 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.csv as pa_csv
 
-from ftl.collect.source import Since
+from ftl.collect.source import BATCH_ROWS, Since
 from ftl.consortium.stores import FileSource
 from ftl.errors import SourceError
 
-_BLOCK_BYTES = 8 << 20
+_BLOCK_BYTES = 2 << 20
+"""pyarrow reads dozens of blocks ahead, so that small ones keep memory flat."""
 _UNDECODED = re.compile("[\udc80-\udcff]")
 """What Python's ``surrogateescape`` leaves in the place of a byte that is no text."""
 
@@ -60,7 +61,7 @@ class CsvFormat:
                 if self._settings.column_names and not self._first_line(path):
                     continue
                 reader = pa_csv.open_csv(stream, *self._options(names))
-                yield from (batch for batch in reader if batch.num_rows)
+                yield from _gathered(reader)
 
     def _options(self, names: list[str]) -> tuple[pa_csv.ReadOptions, pa_csv.ParseOptions, pa_csv.ConvertOptions]:
         declared = list(self._settings.column_names) or None
@@ -143,3 +144,16 @@ class CsvFormat:
                     return f", line {line}, column {name!r}: expected {self._settings.encoding} text"
             line = reader.line_num + 1
         return ""
+
+
+def _gathered(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """The rows of small batches in batches of some size, for what is done once a batch."""
+    waiting, rows = list[pa.RecordBatch](), 0
+    for batch in batches:
+        waiting.append(batch)
+        rows += batch.num_rows
+        if rows >= BATCH_ROWS:
+            yield pa.concat_batches(waiting)
+            waiting, rows = [], 0
+    if rows:
+        yield pa.concat_batches(waiting)

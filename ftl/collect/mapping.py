@@ -106,8 +106,12 @@ class Mapping:
         settings = self.settings.model_dump(mode="json", by_alias=True, exclude=_NOT_MAPPING, exclude_defaults=True)
         return number(json.dumps([settings, self.key], sort_keys=True))
 
-    def apply(self, batch: pa.RecordBatch) -> Mapped:
+    def apply(self, batch: pa.RecordBatch, *, pseudonyms_given: bool = False) -> Mapped:
         """Map one batch.
+
+        Args:
+            batch: n rows of the source columns.
+            pseudonyms_given: columns that land as pseudonyms hold these already.
 
         Raises:
             MappingError: a cell cannot be cast where the policy is `stop`, or a column has a nested type.
@@ -115,9 +119,12 @@ class Mapping:
         reasons = pa.nulls(batch.num_rows, pa.string())
         arrays, hidden = [], dict[str, pa.Array]()
         for name, column in self._columns.items():
-            values, failed = column.apply(batch)
+            if column.settings.pseudonym and pseudonyms_given:
+                values, failed = batch.column(column.settings.source).cast(pa.string()), np.zeros(batch.num_rows, bool)
+            else:
+                values, failed = column.apply(batch)
             if column.settings.pseudonym:
-                values = self._pseudonyms.of(values)
+                values = values if pseudonyms_given else self._pseudonyms.of(values)
                 hidden[column.settings.source] = values
             arrays.append(values)
             reasons = _add_reason(reasons, failed, f"{name}: cannot be read as {column.expected}")

@@ -17,8 +17,11 @@ import pyarrow.compute as pc
 from ftl.collect.lake import SYNC, Lake
 from ftl.consortium import Node
 
-Stage = Literal["collect", "quality", "blocked"]
-"""Who refused the row: the mapping, an expectation, or a critical expectation that blocks the whole batch."""
+Stage = Literal["collect", "quality", "blocked", "replayed"]
+"""Who refused the row: the mapping, an expectation, or a critical expectation that blocks the whole batch.
+
+A row of the stage ``replayed`` takes back that of stage ``collect`` with the same batch and raw record: it has landed.
+"""
 
 Clock = Callable[[], datetime]
 """Gives the present moment, aware, in UTC."""
@@ -71,7 +74,12 @@ class Refused:
         self._lake = Lake(path)
 
     def discard(self, stages: Sequence[Stage], after: int) -> None:
-        """Forget what an attempt that never committed prepared: decisions of these stages numbered above `after`."""
+        """Forget what an attempt that never committed prepared: decisions of these stages numbered above `after`.
+
+        Syncs and replays share their numbers, so whoever discards those of stage ``collect`` discards both.
+        """
+        if "collect" in stages:
+            stages = (*stages, "replayed")
         rows = self.read()
         ours = pc.is_in(rows.column("stage"), pa.array(stages, pa.string()))
         if pc.any(pc.and_(ours, pc.greater(rows.column("decision"), after))).as_py():
@@ -105,7 +113,9 @@ def current(node: Node, table: str) -> pa.Table:
     visible = pc.and_(pc.equal(stage, "collect"), _between(decision, full, sync))
     visible = pc.or_(visible, pc.and_(pc.equal(stage, "quality"), _between(decision, rebuilt, check)))
     visible = pc.or_(visible, pc.and_(pc.equal(stage, "blocked"), pc.greater(decision, check)))
+    replayed = rows.filter(pc.and_(pc.equal(stage, "replayed"), _between(decision, full, sync)))
     rows = rows.filter(visible)
+    rows = rows.filter(pc.invert(pc.is_in(_record(rows), _record(replayed))))
     return rows.filter(_not_superseded(node, table, rows)) if rows.num_rows else rows
 
 
@@ -131,6 +141,11 @@ def _not_superseded(node: Node, table: str, rows: pa.Table) -> pa.Array:
             latest[key] = max(batch, latest[key])
     pairs = zip(rows.column("key").to_pylist(), rows.column("batch").to_pylist(), strict=True)
     return pa.array([key is None or batch >= latest[key] for key, batch in pairs], pa.bool_())
+
+
+def _record(rows: pa.Table) -> pa.Array:
+    """string, n cells: batch and raw record."""
+    return pc.binary_join_element_wise(_array(rows.column("batch")).cast(pa.string()), _array(rows.column("raw")), " ")
 
 
 def _between(numbers: pa.ChunkedArray, low: int, high: int) -> pa.ChunkedArray:

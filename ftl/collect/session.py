@@ -171,6 +171,19 @@ class Session:
         log.info("collect.batch", extra={"batch": msgspec.structs.asdict(self._tell("mapped", of))})
         return mapped
 
+    def remapped(self, batch: pa.RecordBatch) -> Mapped:
+        """Map raw records of the quarantine, in which pseudonyms stand already."""
+        mapped = self.mapping.apply(batch, pseudonyms_given=True)
+        rows = mapped.rows
+        for name, kind in self.terms.beside.values():  # not kept in the quarantine
+            rows = rows.append_column(name, pa.nulls(rows.num_rows, LAKE_TYPES[kind]))
+        return replace(mapped, rows=self._marked(rows))
+
+    @property
+    def mapping_moved(self) -> bool:
+        """Whether the rows landed with another mapping."""
+        return self._last_mapping != self.mapping.fingerprint
+
     def quarantine(self, mapped: Mapped, rows: Sequence[int] | pa.Array) -> None:
         """Prepare the rows of a batch whose positions are in `rows` for the quarantine."""
         positions = pa.array(rows, pa.uint64())

@@ -169,7 +169,7 @@ def _federation(folder: Folder) -> list[Service]:
 def _mlflow(folder: Folder) -> list[Service]:
     port, url = federation.ports(folder)["mlflow"], addresses(folder)["mlflow"]
     # Without its job runner: eight idle processes and 1.4 GB for features that are not used here.
-    environment = registry.server_environment() | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    environment = registry.server_environment(folder) | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
 
     def prepare() -> None:
         database = folder.coordinator.resolve() / "mlflow" / "mlflow.db"

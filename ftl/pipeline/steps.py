@@ -15,7 +15,8 @@ from ftl import monitoring, quality, registry
 from ftl.consortium import Folder
 from ftl.errors import FtlError, RegistryError
 from ftl.federation import Engine, Evaluated, MemoryEngine, NvflareEngine, Progress, Request, Result, members
-from ftl.pipeline.journal import Clock, Entry, append
+from ftl.pipeline.collected import lag_seconds, write_collected
+from ftl.pipeline.journal import Clock, Entry, append, since_last_training
 from ftl.pipeline.reference import pooled_reference
 from ftl.registry import competition
 
@@ -61,6 +62,8 @@ class Steps:
         """Bring one table, or only an interval of its cursor, from its source into the party's lake."""
         report = collecting.collect(self.folder.node(party), table, mode, self.clock, on_progress, interval)
         counts = {"read": report.rows_read, "landed": report.rows_landed, "quarantined": report.rows_quarantined}
+        late = lag_seconds(report, self.clock())
+        counts |= {} if late is None else {"lag_seconds": late}
         self._journal("collect", report.seconds, party, table, counts, detail=mode)
         return report
 
@@ -142,6 +145,9 @@ class Steps:
         result = self.engine.result(run_id)
         pooled = pooled_reference(self.folder, result.seed, list(result.rows)) if result.combiner else None
         tracking = registry.resume_run(self.folder, run_id)
+        picture = self.folder.run(run_id) / "collected.png"
+        if write_collected(since_last_training(self.folder, run_id), picture):
+            tracking.keep(picture, "plots")
         tracking.finish(result, pooled)
         model = registry.register(self.folder, tracking, result) if result.combiner else None
         trained = Trained(result, pooled, model, time.perf_counter() - start)

@@ -5,6 +5,17 @@
 """
 
 from ftl.quality.check import QualityReport, check
+from ftl.quality.learn import Learned, learn
 from ftl.quality.read import Refusals, quarantined, read_validated, refusals, validated_version
 
-__all__ = ["QualityReport", "Refusals", "check", "quarantined", "read_validated", "refusals", "validated_version"]
+__all__ = [
+    "Learned",
+    "QualityReport",
+    "Refusals",
+    "check",
+    "learn",
+    "quarantined",
+    "read_validated",
+    "refusals",
+    "validated_version",
+]

@@ -91,7 +91,9 @@ def shape_of(rows: Rows, column: str) -> Shape | None:
     """How a column is distributed; None where it has too many texts, or no value."""
     kind = rows.table.field(column).type
     if pa.types.is_string(kind) or pa.types.is_boolean(kind):
-        found = rows.ask(f"SELECT DISTINCT {_word(column)} AS v FROM checked WHERE v IS NOT NULL LIMIT {MOST_VALUES + 1}")  # noqa: S608
+        found = rows.ask(
+            f"SELECT DISTINCT {_word(column)} AS v FROM checked WHERE v IS NOT NULL LIMIT {MOST_VALUES + 1}"  # noqa: S608
+        )
         values = sorted(found.column("v").to_pylist())
         if not 0 < len(values) <= MOST_VALUES:
             return None

@@ -11,12 +11,10 @@ judged by Great Expectations, so that Data Docs show them as the suite ``PARTY.T
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
-from scipy.stats import chi2
 
 from ftl.collect import PLACE, Lake, nearest, quoted
 from ftl.consortium import Node
@@ -157,7 +155,7 @@ class Shift:
         if shape is None or not context.rows.count:
             return None
         now, before = counts(context.rows, self.column, shape), np.asarray(shape.counts)
-        limit = max(self.limit, float(chi2.ppf(_CHANCE, len(now) - 1) * (1 / now.sum() + 1 / before.sum())))
+        limit = max(self.limit, _by_chance(len(now) - 1) * (1 / now.sum() + 1 / before.sum()))
         text = f"{self.column}: is distributed as in the last accepted load (PSI at most {limit:.2g})"
         return Measured(f"PSI of {self.column}", stability(now, before), None, limit, self.severity, text)
 
@@ -186,6 +184,13 @@ def stability(now: NDArray[np.int64], before: NDArray[np.int64]) -> float:
     return float(np.sum((p - q) * np.log(p / q)))
 
 
+def _by_chance(degrees: int) -> float:
+    """The quantile :data:`_CHANCE` of the χ² distribution with so many degrees of freedom."""
+    from scipy.special import gammaincinv
+
+    return 2 * float(gammaincinv(degrees / 2, _CHANCE))
+
+
 def measure(comparisons: Sequence[Comparison], context: Context) -> list[Measured]:
     """The figures that can be said.
 
@@ -204,15 +209,19 @@ def accept(comparisons: Sequence[Comparison], context: Context, published: Rows,
         published: the rows of the check that passed.
         whole: whether the check was of the whole table; only then distributions are renewed.
     """
-    load = Load(context.now, context.total, newest(published, [one.column for one in comparisons if isinstance(one, Fresh)]))
+    load = Load(
+        context.now, context.total, newest(published, [one.column for one in comparisons if isinstance(one, Fresh)])
+    )
     columns = [one.column for one in comparisons if isinstance(one, Shift)]
     wanted = [name for name in columns if whole or name not in context.accepted.shapes]
     shapes = {name: shape for name in wanted if published.count and (shape := shape_of(published, name)) is not None}
     return context.accepted.and_then(load, shapes)
 
 
-def frame(measured: Sequence[Measured]) -> pd.DataFrame:
-    """One row with all figures."""
+def frame(measured: Sequence[Measured]) -> Any:
+    """One row with all figures, as a `pandas.DataFrame`."""
+    import pandas as pd
+
     return pd.DataFrame({one.name: [float(one.value)] for one in measured})
 
 

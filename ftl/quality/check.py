@@ -14,6 +14,7 @@ import logging
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import msgspec
@@ -40,6 +41,9 @@ from ftl.collect import (
 )
 from ftl.consortium import Node
 from ftl.errors import LakeError, QualityError
+from ftl.quality.accepted import read_accepted, write_accepted
+from ftl.quality.against import Context, accept
+from ftl.quality.compared import compare
 from ftl.quality.rows import Rows
 from ftl.quality.suite import Rules
 from ftl.quality.validation import Finding, validate
@@ -151,6 +155,7 @@ class _Check:
         refusing = [finding for finding in findings if finding.severity == "warning" and finding.rows is not None]
         refused = self._refuse(refusing)
         self._publish(refused)
+        self._remember(refused)
         warnings = [finding.text for finding in findings if finding not in refusing]
         return self._report(self.rows.count, self.rows.count - len(refused), warnings, published=True)
 
@@ -158,6 +163,7 @@ class _Check:
         if not self.rows.count and not self.everything:
             return []
         findings = validate(self.rules.node, self.rules.name, self.rules.build, self.rows)
+        findings += compare(self.rules.node, self.rules.name, self.rules.compared, self._context)
         refused = _at_fault(finding for finding in findings if finding.severity == "warning")
         findings = [self._counted(refused, finding) for finding in findings]
         return findings + self._repeated_identifiers(refused)
@@ -241,6 +247,18 @@ class _Check:
             "rules": self.fingerprint,
         }
         self.validated.adopt(self.landed, [*self._kept, *self.rows.without(refused)], marks)
+
+    def _remember(self, refused: Places) -> None:
+        """What was accepted, for the comparisons of later checks. A crash before this only leaves an older memory."""
+        compared, rules = self.rules.compared, self.rules
+        if compared:
+            published = Rows.of(self.landed, self.rows.without(refused))
+            write_accepted(rules.node, rules.table, accept(compared, self._context, published, whole=self.everything))
+
+    @cached_property
+    def _context(self) -> Context:
+        node, table = self.rules.node, self.rules.table
+        return Context(node, table, self.rows, self.landed.count(), read_accepted(node, table), self.clock())
 
     def _report(self, rows: int, passed: int, warnings: list[str], *, published: bool) -> QualityReport:
         standing = current(self.rules.node, self.rules.table)

@@ -6,7 +6,7 @@ from typing import Any
 from ftl.collect import exclusive
 from ftl.consortium import Node
 from ftl.quality.against import Comparison, Context, Measured, frame, measure
-from ftl.quality.validation import ONE_CONTEXT, Finding, define, open_context, store
+from ftl.quality.validation import _ONE_CONTEXT, Finding, _definition, _store, open_context
 
 
 def compare(node: Node, name: str, comparisons: Sequence[Comparison], context: Context) -> list[Finding]:
@@ -47,8 +47,8 @@ def _keep(node: Node, name: str, measured: Sequence[Measured]) -> None:
                 )
             )
 
-    with ONE_CONTEXT, exclusive(node.home / "gx", f"check {name}", wait=True):
+    with _ONE_CONTEXT, exclusive(node.home / "gx", f"check {name}", wait=True):
         context = open_context(node.home / "gx", node.docs)
-        definition = define(context, name, build)
+        definition = _definition(context, name, build)
         batch = definition.data.get_batch(batch_parameters={"dataframe": frame(measured)})
-        store(context, definition, batch, list(batch.validate(definition.suite).results))
+        _store(context, definition, batch, list(batch.validate(definition.suite).results))

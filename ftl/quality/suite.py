@@ -2,13 +2,16 @@
 
 import importlib.util
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from ftl.collect import Mapping, nearest, number
 from ftl.consortium import Node
 from ftl.errors import QualityError
+from ftl.quality.against import Comparison
 
 _GENERATION = 1
 """Raised when the generated expectations change, so that every table is checked anew."""
@@ -55,7 +58,20 @@ class Rules:
         for expectation in self._generated():
             suite.add_expectation(expectation)
         if self._path is not None:
-            _build(self._path, suite)
+            with _named(self._path):
+                _module(self._path).build(suite)
+
+    @cached_property
+    def compared(self) -> tuple[Comparison, ...]:
+        """Comparisons with other tables, the clock and earlier loads, which the suite file lists as ``COMPARED``.
+
+        Raises:
+            QualityError: the suite file is missing or fails.
+        """
+        if self._path is None:
+            return ()
+        with _named(self._path):
+            return tuple(getattr(_module(self._path), "COMPARED", ()))
 
     @property
     def _path(self) -> Path | None:
@@ -110,18 +126,24 @@ def _unique(columns: tuple[str, ...]) -> Any:
     )
 
 
-def _build(path: Path, suite: Any) -> None:
-    """Run the suite file's `build`; its failures name the file."""
+def _module(path: Path) -> Any:
+    """The suite file, run."""
+    spec = importlib.util.spec_from_file_location(f"expectations_{path.stem}", path)
+    assert spec is not None  # noqa: S101 - a .py file always has one
+    assert spec.loader is not None  # noqa: S101
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Failures of the suite file name it."""
     if not path.is_file():
         near = nearest(path.name, (entry.name for entry in path.parent.glob("*.py")))
         raise QualityError(f"There is no suite file {path}.{near}", cure="Correct the table's `suite`.")
     try:
-        spec = importlib.util.spec_from_file_location(f"expectations_{path.stem}", path)
-        assert spec is not None  # noqa: S101 - a .py file always has one
-        assert spec.loader is not None  # noqa: S101
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        module.build(suite)
+        yield
     except Exception as exc:
         raise QualityError(
             f"The suite file {path} fails: {type(exc).__name__}: {exc}",

@@ -2,7 +2,7 @@
 
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -24,6 +24,9 @@ _STORED: dict[str, Any] = {"result_format": "SUMMARY", "partial_unexpected_count
 """Counts and percentages without examples: a Data Docs page names nobody."""
 
 _POSITIONS: dict[str, Any] = {"result_format": "COMPLETE", "return_unexpected_index_query": False}
+
+_PLACE = "place"
+"""Under which a copy of an expectation notes where in its suite it stands."""
 
 _ONE_CONTEXT = threading.Lock()
 """Great Expectations keeps the open context in a global of its own; threads would get each other's."""
@@ -61,16 +64,15 @@ def validate(node: Node, name: str, build: Callable[[Any], None], rows: Rows) ->
     # One context per node: two tables that are checked at once would overwrite each other's index page.
     with _ONE_CONTEXT, exclusive(node.home / "gx", f"check {name}", wait=True):
         context = open_context(node.home / "gx", node.docs)
-        definition = _definition(context, name, build)
+        definition, fresh = _definition(context, name, build)
         expectations = definition.suite.expectations
         found = answers(rows, expectations, _STORED)
-        batch, left = _left(definition, rows, [one for place, one in enumerate(expectations) if place not in found])
-        results = iter(left)
-        ordered = [
-            found[place] if place in found else _on_frame(next(results), one, batch, rows)
-            for place, one in enumerate(expectations)
-        ]
-        _store(context, definition, batch, [answer.result for answer in ordered])
+        left = {place: one for place, one in enumerate(expectations) if place not in found}
+        batch = _batch(definition, rows, list(left.values()))
+        found |= {place: _on_frame(result, left[place], batch, rows) for place, result in _results(batch, left)}
+        ordered = [found[place] for place in range(len(expectations))]
+        place = _store(context, definition, batch, [answer.result for answer in ordered])
+        context.build_data_docs(resource_identifiers=[place, place.expectation_suite_identifier][: 1 + fresh])
         return sorted(
             (_finding(one, answer) for one, answer in zip(expectations, ordered, strict=True) if not _good(answer)),
             key=lambda finding: finding.text,
@@ -108,31 +110,58 @@ def _site(docs: Path) -> dict[str, Any]:
     }
 
 
-def _definition(context: Any, name: str, build: Callable[[Any], None]) -> Any:
+def _definition(context: Any, name: str, build: Callable[[Any], None]) -> tuple[Any, bool]:
+    """(the suite over a data frame, whether it is another suite than the last time)."""
     import great_expectations as gx
 
     # Great Expectations writes a suite that it already knows to disk after every addition; a draft it does not know.
     draft = gx.ExpectationSuite(f"{name}.draft")
     build(draft)
+    known = _known(context, name)
+    if known is not None and _settings(known.suite) == _settings(draft):
+        return known, False
     suite = gx.ExpectationSuite(name, expectations=draft.expectations)
     asset = context.data_sources.add_or_update_pandas("lake").add_dataframe_asset(name)
     batch = asset.add_batch_definition_whole_dataframe("new_rows")
     stored = context.suites.add_or_update(suite)
-    return context.validation_definitions.add_or_update(gx.ValidationDefinition(name=name, data=batch, suite=stored))
+    definition = gx.ValidationDefinition(name=name, data=batch, suite=stored)
+    return context.validation_definitions.add_or_update(definition), True
 
 
-def _left(definition: Any, rows: Rows, expectations: list[Any]) -> tuple[Any, list[Any]]:
-    """(a batch, results of the expectations on it): on a data frame of the columns that they need."""
+def _known(context: Any, name: str) -> Any:
+    """What the context stored of this name before; None where that is nothing, or cannot be read any more."""
+    from great_expectations.exceptions import DataContextError
+
+    try:
+        known = context.validation_definitions.get(name)
+        known.data.data_asset  # noqa: B018 - fails where the data frame's definition is gone
+    except (DataContextError, LookupError, ValueError):
+        return None
+    return known
+
+
+def _settings(suite: Any) -> list[Any]:
+    """The suite's expectations as they are stored, without the names that storing gives them."""
+    stated = [one.configuration.to_json_dict() for one in suite.expectations]
+    return [{name: value for name, value in one.items() if name != "id"} for one in stated]
+
+
+def _batch(definition: Any, rows: Rows, expectations: list[Any]) -> Any:
+    """A data frame of the columns that these expectations need, as a batch."""
+    return definition.data.get_batch(batch_parameters={"dataframe": rows.frame(_needed(rows, expectations))})
+
+
+def _results(batch: Any, expectations: Mapping[int, Any]) -> Iterator[tuple[int, Any]]:
+    """Place and result of each expectation, run on a batch; Great Expectations gives them in an order of its own."""
     import great_expectations as gx
 
-    frame = rows.frame(_needed(rows, expectations))
-    batch = definition.data.get_batch(batch_parameters={"dataframe": frame})
-    if not expectations:
-        return batch, []
-    draft = gx.ExpectationSuite(f"{definition.name}.draft")
-    for one in expectations:
-        draft.add_expectation(one.copy(update={"id": None}))
-    return batch, batch.validate(draft, result_format=_STORED).results
+    draft = gx.ExpectationSuite("draft")
+    for place, one in expectations.items():
+        draft.add_expectation(one.copy(update={"id": None, "meta": {_PLACE: place}}))
+    for result in batch.validate(draft, result_format=_STORED).results if expectations else ():
+        place = result.expectation_config.meta[_PLACE]
+        result.expectation_config = expectations[place].configuration
+        yield place, result
 
 
 def _needed(rows: Rows, expectations: list[Any]) -> list[str]:
@@ -159,8 +188,8 @@ def _on_frame(result: Any, expectation: Any, batch: Any, rows: Rows) -> Answer:
     return Answer(result, rows.places[np.unique(np.asarray(again["unexpected_index_list"], dtype=np.int64))])
 
 
-def _store(context: Any, definition: Any, batch: Any, results: list[Any]) -> None:
-    """Keep the results as a validation of the suite, and render them."""
+def _store(context: Any, definition: Any, batch: Any, results: list[Any]) -> Any:
+    """Keep the results as a validation of the suite; gives the validation's identifier."""
     from great_expectations.core.expectation_validation_result import ExpectationSuiteValidationResult
     from great_expectations.core.run_identifier import RunIdentifier
     from great_expectations.data_context.types.resource_identifiers import (
@@ -191,7 +220,7 @@ def _store(context: Any, definition: Any, batch: Any, results: list[Any]) -> Non
     suite = ExpectationSuiteIdentifier(name=definition.suite.name)
     place = ValidationResultIdentifier(batch_identifier=batch.id, expectation_suite_identifier=suite, run_id=run)
     context.validation_results_store.store_validation_results(stored, place, suite)
-    context.build_data_docs(resource_identifiers=[place, suite])
+    return place
 
 
 def _good(answer: Answer) -> bool:

@@ -6,6 +6,7 @@ artifacts in the folder that are used without it.
 
 import os
 import sys
+from base64 import urlsafe_b64encode
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.client import HTTPException
@@ -14,9 +15,12 @@ from typing import Any
 from urllib.request import urlopen
 
 from ftl.consortium import Folder
+from ftl.crypto import KeyStore
 from ftl.errors import FtlError, RegistryError, RegistryUnavailable
 from ftl.federation import ports
 
+WEBHOOK_KEY = "mlflow-webhooks.key"
+_SILENT = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}
 ANSWER_SECONDS = 0.5
 """Longest wait for the server to say that it is there."""
 
@@ -48,9 +52,24 @@ def server_command(folder: Folder, port: int) -> list[str]:
     ]
 
 
-def server_environment() -> dict[str, str]:
-    """What the server's environment needs beside the caller's own: no reports to the makers of MLflow."""
-    return {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}
+def server_environment(folder: Folder) -> dict[str, str]:
+    """What the server's environment needs beside the caller's own.
+
+    No reports to the makers of MLflow, and a lasting key for the secrets of webhooks, which it otherwise cannot read
+    after a restart. Only where nobody but this machine reaches the server may it tell a gateway on this machine, too:
+    elsewhere its own guard against webhooks into the private network stays.
+
+    Args:
+        folder: the consortium.
+    """
+    key = KeyStore(folder.coordinator / "keys").key(WEBHOOK_KEY)
+    return _SILENT | {"MLFLOW_WEBHOOK_SECRET_ENCRYPTION_KEY": urlsafe_b64encode(key).decode()} | _webhooks(folder)
+
+
+def _webhooks(folder: Folder) -> dict[str, str]:
+    if folder.consortium.coordinator.host not in {"127.0.0.1", "::1", "localhost"}:
+        return {}
+    return {"MLFLOW_WEBHOOK_ALLOWED_SCHEMES": "https,http", "MLFLOW_WEBHOOK_ALLOW_PRIVATE_IPS": "true"}
 
 
 def artifacts(folder: Folder) -> str:
@@ -148,7 +167,7 @@ def _settle_environment() -> None:
     """
     quiet = {"MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false"}
     patience = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "20"}
-    for name, value in (server_environment() | quiet | patience).items():
+    for name, value in (_SILENT | quiet | patience).items():
         os.environ.setdefault(name, value)
 
 

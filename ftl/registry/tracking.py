@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -88,6 +89,19 @@ class Tracking:
             if result.report is not None:
                 client.log_dict(self.mlflow_run_id, result.report, "report.json")
             client.set_terminated(self.mlflow_run_id, "FINISHED")
+
+    def keep(self, path: Path, folder: str) -> None:
+        """Log a file.
+
+        Args:
+            path: the file.
+            folder: of the run's artefacts.
+
+        Raises:
+            RegistryUnavailable: MLflow does not answer.
+        """
+        with store.asking("logging a file", self.uri):
+            store.client(self.uri).log_artifact(self.mlflow_run_id, str(path), folder)
 
     def fail(self, reason: str) -> None:
         """Close the run as failed.

@@ -1,12 +1,12 @@
 """A gateway's side of an experiment: who answers whom, what was answered, and the outcomes that are told later."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import msgspec
 
 from ftl.consortium import Folder
-from ftl.errors import FtlError
+from ftl.errors import FtlError, PartyUnavailable
 from ftl.registry.competition import Exposure, Outcome
 from ftl.registry.competition.experiment import home
 from ftl.registry.competition.observations import EXPOSURES, OUTCOMES
@@ -54,12 +54,15 @@ class Competitions:
         experiment = live.experiment
         assert experiment is not None  # noqa: S101 - the caller has looked
         arm, started = experiment.arm(pseudonym), time.perf_counter()
-        if arm == experiment.champion:
-            answer = await live.scorer.score_one(pseudonym, fields)
-            self._note(live, pseudonym, arm, {arm: answer}, started)
-            return arm, answer
-        answer, other = await live.scorer.compare(pseudonym, fields, arm)
+        try:
+            answer, other = await self._ask(live, pseudonym, fields, arm)
+        except PartyUnavailable:
+            self._note(live, pseudonym, experiment.champion, {}, started, [*dict.fromkeys([experiment.champion, arm])])
+            raise
         if other is None or isinstance(other, FtlError):
+            if other or arm == experiment.champion:
+                failed = [arm] if other else []
+                self._note(live, pseudonym, experiment.champion, {experiment.champion: answer}, started, failed)
             return experiment.champion, answer
         given = arm if experiment.mode == "split" else experiment.champion
         self._note(live, pseudonym, given, {experiment.champion: answer, arm: other}, started)
@@ -84,9 +87,25 @@ class Competitions:
                 file.close()
         self._exposures = self._outcomes = None
 
-    def _note(self, live: Live, pseudonym: bytes, arm: str, answers: dict[str, Answer | None], started: float) -> None:
+    async def _ask(
+        self, live: Live, pseudonym: bytes, fields: Fields, arm: str
+    ) -> tuple[Answer | None, Answer | FtlError | None]:
+        """The champion's answer, and the challenger's or why it has none, for whoever is in its share."""
+        if live.experiment is not None and arm == live.experiment.champion:
+            return await live.scorer.score_one(pseudonym, fields), None
+        return await live.scorer.compare(pseudonym, fields, arm)
+
+    def _note(
+        self,
+        live: Live,
+        pseudonym: bytes,
+        arm: str,
+        answers: dict[str, Answer | None],
+        started: float,
+        failed: Sequence[str] = (),
+    ) -> None:
         scored = {version: answer for version, answer in answers.items() if answer is not None}
-        if not scored or live.experiment is None:
+        if not (scored or failed) or live.experiment is None:
             return
         exposure = Exposure(
             at=self._clock(),
@@ -95,6 +114,7 @@ class Competitions:
             scored={version: answer.probability for version, answer in scored.items()},
             milliseconds=round((time.perf_counter() - started) * 1000, 2),
             degraded=[version for version, answer in scored.items() if answer.together.degraded],
+            failed=list(failed),
         )
         self._file(live.experiment.name).add(_ENCODER.encode(exposure))
 

@@ -21,6 +21,9 @@ from ftl.serving.scorer import Scorer
 
 log = logging.getLogger(__name__)
 
+LOOK_SECONDS = 1.0
+"""Between two looks at the files of addresses and experiments."""
+
 WARM_SECONDS = 5.0
 """For the parties to load a new version's parts; the old version answers meanwhile."""
 
@@ -76,6 +79,7 @@ class Lives:
         self.current: Live | None = None
         self._folder, self._budget, self._tls = folder, budget, gateway_tls(folder)
         self._wanted: Experiment | None = None
+        self._seen: tuple[float, dict[str, str], Experiment | None] | None = None
 
     @property
     def now(self) -> Live:
@@ -93,14 +97,21 @@ class Lives:
 
     async def renew(self) -> None:
         """Take over a new champion, experiment or addresses, and warm up parties that have not answered yet."""
-        champion, addresses, live = self.source.current, read_endpoints(self._folder), self.current
-        experiment = running(self._folder)
+        champion, live = self.source.current, self.current
+        addresses, experiment = self._declared()
         if champion is not None and not (live and self._same(live, champion, addresses, experiment)):
             live = await self._make(champion, addresses, experiment)
             await self._warm(live)
             self.current, self._wanted = live, experiment
         elif live and live.scorer.cold:
             await self._warm(live)
+
+    def _declared(self) -> tuple[dict[str, str], Experiment | None]:
+        """Addresses and the experiment under way, as they were less than a second ago."""
+        now = asyncio.get_running_loop().time()
+        if self._seen is None or now - self._seen[0] >= LOOK_SECONDS:
+            self._seen = now, read_endpoints(self._folder), running(self._folder)
+        return self._seen[1:]
 
     def _same(self, live: Live, champion: Champion, addresses: dict[str, str], experiment: Experiment | None) -> bool:
         return live.champion is champion and live.addresses == addresses and self._wanted == experiment

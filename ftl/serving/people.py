@@ -2,30 +2,26 @@
 
 import logging
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from ftl.collect import LAKE_TYPES, Derivation, cast, plain
 from ftl.consortium import Node
 from ftl.errors import InvalidRequest
 from ftl.features import Encoder
-from ftl.features.encoder import texts
 from ftl.federation import find_recipe, read_part
 from ftl.protocols import Part
 from ftl.quality import read_validated, validated_version
 from ftl.serving.board import Board
+from ftl.serving.newest import Newest, Pseudonymise, indexed
 from ftl.serving.wire import MOST_MODELS, Fields, Layout
 
 log = logging.getLogger(__name__)
-
-Pseudonymise = Callable[[str], bytes]
-"""Joined identifiers to the pseudonym that the gateway sends."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +66,7 @@ class Population:
         self._overrides = Overrides(node, self._table)
         self._models: dict[str, Model] = {}
         self._loading = threading.Lock()
+        self._newest = Newest(node, self._table, pseudonymise)
         self._people = self._load()
 
     @property
@@ -90,6 +87,17 @@ class Population:
             fresh.encoded[run_id] = model.encoder.transform(fresh.table)
         self._people = fresh
         return True
+
+    def land(self) -> bool:
+        """See what has landed in an `online` table since it was validated; blocks.
+
+        Returns:
+            whether anything had changed.
+
+        Raises:
+            LakeError: the online store or the lake cannot be read; what was known answers on.
+        """
+        return self._newest.look(self._people.version)
 
     def ready(self, run_id: str, sha256: str) -> bool:
         """Whether :meth:`rows` can answer for this part without reading files."""
@@ -143,11 +151,15 @@ class Population:
         places = np.array([people.rows.get(pseudonym, -1) for pseudonym in pseudonyms], dtype=np.int64)
         board = self._board(people, model, run_id, mask_bytes)
         rows = board.of(places)
-        changed = [i for i, own in enumerate(fields) if own and places[i] >= 0]
+        own, landed = fields or [{}] * len(pseudonyms), self._newest.landed
+        changed = [i for i, name in enumerate(pseudonyms) if name in landed.rows or (own[i] and places[i] >= 0)]
         if changed:
-            stored = (self._overrides.apply(people.table.slice(int(places[i]), 1), fields[i]) for i in changed)
-            values = np.concatenate([model.encoder.transform(row) for row in stored])
-            rows[changed] = board.layout.pack(model.part.sub_scores(values, reasons=True))
+            stored = (landed.of(pseudonyms[i]) or people.table.slice(int(places[i]), 1) for i in changed)
+            values = [
+                model.encoder.transform(self._overrides.apply(row, own[i]) if own[i] else row)
+                for i, row in zip(changed, stored, strict=True)
+            ]
+            rows[changed] = board.layout.pack(model.part.sub_scores(np.concatenate(values), reasons=True))
         return board.layout, rows
 
     def fill(self) -> bool:
@@ -172,9 +184,7 @@ class Population:
         # Version first: a table that grows in between is read again at the next look, never missed.
         version = validated_version(self._node, self._table)
         table = self._overrides.nobody() if version is None else read_validated(self._node, self._table)
-        columns = [texts(table.column(name)) for name in self._node.consortium.identifiers]
-        joined = columns[0] if len(columns) == 1 else pc.binary_join_element_wise(*columns, "|")
-        rows = {self._pseudonymise(text): row for row, text in enumerate(joined.to_pylist()) if text is not None}
+        rows = indexed(table, self._node.consortium.identifiers, self._pseudonymise)
         log.info("serving.people loaded", extra={"party": self._node.name, "rows": len(rows), "version": version})
         return People(version, table, rows)
 

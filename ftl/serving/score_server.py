@@ -21,6 +21,9 @@ log = logging.getLogger(__name__)
 REFRESH_SECONDS = 2.0
 """Between two looks at the version of the validated table."""
 
+LAND_SECONDS = 0.2
+"""Between two looks at the online store."""
+
 FEW_PEOPLE = 64
 """Up to so many are scored on the event loop; more would keep others waiting."""
 
@@ -43,7 +46,7 @@ class ScoreServer:
     def app(self) -> App:
         """The ASGI application."""
         routes = {("POST", PATH): self._sub_scores, ("GET", "/healthz"): self._health}
-        return App(routes, background=[self._follow, self._prepare], most_body_bytes=16 * 1024 * 1024)
+        return App(routes, background=[self._follow, self._prepare, self._land], most_body_bytes=16 * 1024 * 1024)
 
     async def _sub_scores(self, request: Request) -> Response:
         question = decode_question(request.body)
@@ -87,6 +90,15 @@ class ScoreServer:
                 await asyncio.to_thread(self._population.refresh)
             except FtlError as error:
                 log.warning("serving.refresh failed", extra={"party": self._node.name, "reason": error.message})
+
+    async def _land(self) -> None:
+        """Answer from what a stream has landed, where the table is online."""
+        while self._node.party.tables[self._node.party.features.table].online:
+            try:
+                await asyncio.to_thread(self._population.land)
+            except FtlError as error:
+                log.warning("serving.online failed", extra={"party": self._node.name, "reason": error.message})
+            await asyncio.sleep(LAND_SECONDS)
 
 
 def party_app(node: Node, *, refresh: float = REFRESH_SECONDS) -> App:

@@ -21,6 +21,7 @@ PAUSE_SECONDS = 0.00002
 """Between two tries for the lock."""
 
 Record = tuple[Any, ...]
+_TIME = struct.Struct("<d")
 
 
 class SharedTable:
@@ -58,12 +59,14 @@ class SharedTable:
 
     def _find(self, start: int, name: bytes) -> tuple[int, float, Record | None]:
         """The slot of a name, or the one that it may take."""
-        size = SLOTS_PER_BUCKET * self._slot.size
-        slots = self._slot.iter_unpack(os.pread(self._file, size, start).ljust(size, b"\0"))
+        size = self._slot.size
+        slots = os.pread(self._file, SLOTS_PER_BUCKET * size, start).ljust(SLOTS_PER_BUCKET * size, b"\0")
         oldest, place = float("inf"), 0
-        for number, (other, at, *record) in enumerate(slots):
-            if other == name:
+        for number in range(SLOTS_PER_BUCKET):
+            if slots.startswith(name, number * size):
+                _, at, *record = self._slot.unpack_from(slots, number * size)
                 return number, at, tuple(record)
+            (at,) = _TIME.unpack_from(slots, number * size + NAME_BYTES)
             if at < oldest:
                 oldest, place = at, number
         return place, 0.0, None

@@ -7,11 +7,12 @@ and watermarks, nothing of a row.
 import logging
 from typing import Any
 
-from airflow.sdk import AssetAlias, conf, task
+from airflow.sdk import AssetAlias, task
 from airflow.sdk.exceptions import AirflowSkipException
 
 from ftl_airflow.assets import by_party, landed, validated
 from ftl_airflow.consortium import folder, steps
+from ftl_airflow.links import docs_of, task_with_docs
 
 log = logging.getLogger(__name__)
 
@@ -40,13 +41,13 @@ def collect(party: str, table: str, mode: str, **context: Any) -> Answer:
     return shown
 
 
-@task(map_index_template="{{ table }}")
+@task_with_docs(map_index_template="{{ table }}")
 def check_quality(party: str, table: str, **context: Any) -> Answer:
     """Gate what has landed of one table; a critical failure fails this task, and nothing downstream of it starts."""
     _name_map_index(table)
     _skip_unless_chosen(party, context["params"])
     _skip_unless_landed(party, table, context["triggering_asset_events"])
-    docs = f"{conf.get_mandatory_value('api', 'base_url')}/consortium/docs/{party}/index.html"
+    docs = docs_of(party)
     log.info("Data Docs: %s", docs)
     logging.getLogger("great_expectations").setLevel(logging.WARNING)  # a page of internals per check otherwise
     report = steps().check_quality(party, table)

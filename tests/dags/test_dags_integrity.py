@@ -158,3 +158,21 @@ def test_plugin_folder_loads_the_page_and_nothing_else(airflow):
     assert errors == {}
     assert len(ours) == 1
     assert [app["url_prefix"] for app in ours[0].fastapi_apps] == ["/consortium"]
+
+
+def test_every_quality_task_leads_to_its_partys_data_docs_also_after_serialisation(dagbag, folder, monkeypatch):
+    from airflow.serialization.serialized_objects import DagSerialization
+
+    monkeypatch.setenv("AIRFLOW__API__BASE_URL", "https://airflow.example")
+    dag = dagbag.dags["check_quality"]
+    stored = DagSerialization.from_dict(DagSerialization.to_dict(dag))
+    for party in folder.consortium.parties:
+        mapped = dag.get_task(f"check_{party}")
+        (link,) = mapped.operator_extra_links
+        assert (
+            [one.name for one in stored.get_task(f"check_{party}").operator_extra_links] == [link.name] == ["Data Docs"]
+        )
+        operator = mapped.operator_class(
+            task_id="one", python_callable=mapped.python_callable, op_args=[], op_kwargs={"party": party, "table": "t"}
+        )
+        assert link.get_link(operator, ti_key=None) == f"https://airflow.example/consortium/docs/{party}/index.html"

@@ -118,6 +118,7 @@ def test_a_challenger_that_cannot_be_loaded_leaves_the_champion_answering(site, 
         assert {one["model"]["version"] for one in first} == {"1"}
         for number, one in enumerate(first):
             assert one["probability_of_default"] == pytest.approx(expected(site, number))
+        assert observations(home(site.folder) / experiment.name, "1", version).errors == {"1": 0.0, version: 1.0}
     finally:
         competition.end(site.folder, experiment.name, NOW, "the test is over")
 

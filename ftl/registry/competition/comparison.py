@@ -25,6 +25,7 @@ class Figures(msgspec.Struct, frozen=True):
         milliseconds_p99: of the answers it gave; None without any, as in shadow mode.
         degraded: share of its scores without a party that it needs.
         disparity: lowest approval rate of a group over the highest; 1 without groups.
+        errors: share of the requests that it failed to answer.
     """
 
     auc: float
@@ -36,6 +37,7 @@ class Figures(msgspec.Struct, frozen=True):
     milliseconds_p99: float | None
     degraded: float
     disparity: float
+    errors: float = 0.0
 
 
 class Comparison(msgspec.Struct, frozen=True):
@@ -136,6 +138,7 @@ def _figures(
         milliseconds_p99=float(np.quantile(times, 0.99)) if len(times) else None,
         degraded=seen.degraded.get(version, 0.0),
         disparity=_disparity(seen.group, approved),
+        errors=seen.errors.get(version, 0.0),
     )
 
 

@@ -50,6 +50,7 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         calibration: its mean predicted probability over the observed bad rate lies within 1/x and x.
         stability: population stability index of its scores against the champion's, at most.
         disparity: lowest approval rate of a group over the highest, at least (29 CFR 1607.4(D), four fifths).
+        errors: share of its requests that it failed to answer, at most; or the champion's, where that is more.
     """
 
     latency_ratio: Annotated[float, Meta(gt=1)] = 2.0
@@ -57,6 +58,7 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     calibration: Annotated[float, Meta(gt=1)] = 1.5
     stability: Annotated[float, Meta(gt=0)] = 1.0
     disparity: Annotated[float, Meta(ge=0, le=1)] = 0.8
+    errors: Annotated[float, Meta(ge=0, le=1)] = 0.01
 
 
 class Experiment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -30,6 +30,7 @@ class Exposure(msgspec.Struct, frozen=True, array_like=True):
         scored: version to its probability of default.
         milliseconds: version to the time its sub-scores took.
         degraded: versions that lacked a party.
+        failed: versions that were asked and gave no answer.
     """
 
     at: float
@@ -38,6 +39,7 @@ class Exposure(msgspec.Struct, frozen=True, array_like=True):
     scored: dict[str, float]
     milliseconds: float
     degraded: list[str] = []
+    failed: list[str] = []
 
 
 class Outcome(msgspec.Struct, frozen=True, array_like=True):
@@ -68,6 +70,7 @@ class Observations:
         all_champion, all_challenger: float64, shape (m,): probabilities of everybody, outcome known or not.
         milliseconds: version to the times of the answers it gave, float64.
         degraded: version to its share of answers without a party it needs.
+        errors: version to the share of requests that it failed to answer.
     """
 
     label: NDArray[np.float64]
@@ -78,12 +81,14 @@ class Observations:
     all_challenger: NDArray[np.float64]
     milliseconds: dict[str, NDArray[np.float64]]
     degraded: dict[str, float]
+    errors: dict[str, float]
 
 
 def observations(place: Path, champion: str, challenger: str) -> Observations:
     """Join what was seen.
 
-    A person who applied several times counts once, with the first answer: several would not be independent.
+    A person who applied several times counts once, with the first answer: several would not be independent. Requests
+    that a version failed to answer count among its errors only.
 
     Args:
         place: the experiment's folder; outcomes, which all experiments share, lie beside it.
@@ -93,9 +98,11 @@ def observations(place: Path, champion: str, challenger: str) -> Observations:
     Raises:
         RegistryError: a file holds a line that is none of ours.
     """
+    requests = _lines(place / EXPOSURES, Exposure)
     exposures: dict[str, Exposure] = {}
-    for one in _lines(place / EXPOSURES, Exposure):
-        exposures.setdefault(one.subject, one)
+    for one in requests:
+        if not one.failed:
+            exposures.setdefault(one.subject, one)
     outcomes = {one.subject: one for one in sorted(_lines(place.parent / OUTCOMES, Outcome), key=lambda one: one.at)}
     both = [one for one in exposures.values() if champion in one.scored and challenger in one.scored]
     known = [
@@ -110,6 +117,7 @@ def observations(place: Path, champion: str, challenger: str) -> Observations:
         all_challenger=np.array([one.scored[challenger] for one in both], dtype=np.float64),
         milliseconds={arm: _times(exposures.values(), arm) for arm in (champion, challenger)},
         degraded={arm: _degraded(exposures.values(), arm) for arm in (champion, challenger)},
+        errors={arm: _errors(requests, arm) for arm in (champion, challenger)},
     )
 
 
@@ -120,6 +128,11 @@ def _times(exposures: Iterable[Exposure], arm: str) -> NDArray[np.float64]:
 def _degraded(exposures: Iterable[Exposure], arm: str) -> float:
     lacking = [arm in one.degraded for one in exposures if arm in one.scored]
     return float(np.mean(lacking)) if lacking else 0.0
+
+
+def _errors(requests: Iterable[Exposure], arm: str) -> float:
+    failed = [arm in one.failed for one in requests if arm in one.scored or arm in one.failed]
+    return float(np.mean(failed)) if failed else 0.0
 
 
 def _lines(path: Path, kind: type[T]) -> list[T]:

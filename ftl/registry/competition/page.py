@@ -31,6 +31,7 @@ FIGURES = {
     "milliseconds_p99": "Latency, 99th percentile (ms)",
     "degraded": "Share without a party it needs",
     "disparity": "Lowest approval rate of a group over the highest",
+    "errors": "Share of requests without an answer",
 }
 
 
@@ -100,12 +101,13 @@ def _challenger(folder: Folder, experiment: Experiment, version: str, seen: Sequ
         return f"{heading}<p>Nobody has looked yet.</p></section>"
     last = own[-1]
     verdict = f"<p><strong>{last.decision.capitalize()}.</strong> {escape(last.why)} p = {last.p:.4f}.</p>"
-    if last.comparison is None:
-        return f"{heading}{verdict}</section>"
     guards = "".join(f"<li>{escape(one)}</li>" for one in last.broken) or "<li>None is broken.</li>"
+    guardrails = f"<h3>Guardrails</h3><ul>{guards}</ul>"
+    if last.comparison is None:
+        return f"{heading}{verdict}{guardrails}</section>"
     observed = observations(home(folder) / experiment.name, experiment.champion, version)
     drawn = _roc(version, observed) if 0 < observed.label.sum() < len(observed.label) else ""
-    lines = f"<h3>Guardrails</h3><ul>{guards}</ul>", _figures(last.comparison), drawn, _looks(version, own)
+    lines = guardrails, _figures(last.comparison), drawn, _looks(version, own)
     return "\n".join([heading, verdict, *lines, "</section>"])
 
 

@@ -9,7 +9,7 @@ from ftl.consortium import Folder
 from ftl.crypto.keystore import replace
 from ftl.registry.competition.comparison import Comparison, Figures, compare
 from ftl.registry.competition.experiment import Experiment, home, read_experiment
-from ftl.registry.competition.observations import observations
+from ftl.registry.competition.observations import Observations, observations
 from ftl.registry.competition.sequential import always_valid_p, interval
 
 LOOKS = "looks.json"
@@ -74,7 +74,9 @@ def _look(folder: Folder, experiment: Experiment, challenger: str, before: list[
     over = (now - experiment.started).days >= rule.most_days
     if bad < rule.least_bad or good < rule.least_good:
         why = f"{bad} bad and {good} good outcomes are known; {rule.least_bad} and {rule.least_good} are needed."
-        return Verdict(now, challenger, "keep" if over else "continue", why)
+        return Verdict(
+            now, challenger, "keep" if over else "continue", why, broken=_failing(experiment, challenger, seen)
+        )
     comparison = compare(seen, experiment.champion, challenger, experiment.cutoff)
     difference, variance = comparison.difference, comparison.variance
     # One look's error is spread over all challengers: with k of them each has alpha / k.
@@ -82,7 +84,7 @@ def _look(folder: Folder, experiment: Experiment, challenger: str, before: list[
     p = always_valid_p(difference, variance, rule.worthwhile)
     p = min([p, *(one.p for one in before if one.challenger == challenger)])
     low, high = interval(difference, variance, rule.worthwhile, rule.alpha)
-    broken = _broken(experiment, comparison)
+    broken = [*_broken(experiment, comparison), *_failing(experiment, challenger, seen)]
     decision, why = _decide(p <= alpha, high < 0, broken, over, comparison)
     return Verdict(now, challenger, decision, why, p, max(low, -1.0), min(high, 1.0), broken, comparison)
 
@@ -115,6 +117,14 @@ def _broken(experiment: Experiment, comparison: Comparison) -> list[str]:
     if new.disparity < min(limits.disparity, old.disparity):
         found.append(f"the least approved group is approved {new.disparity:.2f} times as often as the most approved")
     return found
+
+
+def _failing(experiment: Experiment, challenger: str, seen: Observations) -> list[str]:
+    """The guardrail that needs no outcome: a challenger that always fails would never be seen to have any."""
+    share = seen.errors[challenger]
+    if share <= max(experiment.limits.errors, seen.errors[experiment.champion]):
+        return []
+    return [f"it failed to answer {share:.1%} of its requests"]
 
 
 def _slower(new: Figures, old: Figures) -> float:
