@@ -139,10 +139,9 @@ class Load:
     async def run(self, url: str) -> None:
         """Send all of them and wait for the answers."""
         parts, loop = urlsplit(url), asyncio.get_running_loop()
-        opening = (
-            loop.create_connection(lambda: Connection(self), parts.hostname, parts.port) for _ in range(CONNECTIONS)
-        )
-        self.idle = [connection for _, connection in await asyncio.gather(*opening)]
+        where = parts.hostname or "", parts.port or 80
+        opened = [await loop.create_connection(lambda: Connection(self), *where) for _ in range(CONNECTIONS)]
+        self.idle = [connection for _, connection in opened]
         everybody = list(self.idle)
         self.begin = time.perf_counter() + 0.1
         for place in range(self.count):

@@ -106,9 +106,19 @@ class _Quarantine(WithDefault):
     default = "list"
 
 
-quality = typer.Typer(cls=_Quality, help="Gate what has landed, or learn what it should be like.", no_args_is_help=True)
+quality = typer.Typer(
+    cls=_Quality,
+    help="Gate what has landed, or learn what it should be like.",
+    epilog="Example: ftl quality my-consortium --party bank",
+    no_args_is_help=True,
+)
 app.add_typer(quality, name="quality")
-quarantine = typer.Typer(cls=_Quarantine, help="Rows that stand refused: see them, land them.", no_args_is_help=True)
+quarantine = typer.Typer(
+    cls=_Quarantine,
+    help="Rows that stand refused: see them, land them.",
+    epilog="Example: ftl quarantine my-consortium --party bank",
+    no_args_is_help=True,
+)
 app.add_typer(quarantine, name="quarantine")
 
 

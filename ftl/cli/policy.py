@@ -29,6 +29,36 @@ def policy_test(directory: Dir, place: PolicyDir = None) -> None:
         raise SystemExit(1)
 
 
+@policy.command("list", epilog="Example: ftl policy list my-consortium")
+def policy_list(directory: Dir) -> None:
+    """Say which versions there are, from when each counts, who approved it, and which one decides today."""
+    from ftl.decision import effective, policies
+    from ftl.decision.declared import POLICY, Declared, read
+    from ftl.serving.decisions import policy_home
+
+    places = policies(policy_home(consortium.load(directory)))
+    today = effective(places, datetime.now(UTC).date())
+    for place, one in sorted(
+        ((at, read(at / POLICY, Declared)) for at in places), key=lambda two: two[1].effective_from
+    ):
+        sealed = "approved" if one.approved_digest else "named"
+        mark = "; decides today" if place == today else ""
+        print(f"{one.name} {one.version}: from {one.effective_from}, {sealed} by {one.approved_by}{mark}")
+
+
+@policy.command("approve", epilog='Example: ftl policy approve my-consortium/policies/2026-07 --by "J. Doe"')
+def policy_approve(
+    place: Annotated[Path, typer.Argument(help="The policy's folder.")],
+    by: Annotated[str, typer.Option(help="Who approves it.")],
+    effective: Annotated[datetime | None, typer.Option("--from", formats=["%Y-%m-%d"], help="First day.")] = None,
+) -> None:
+    """Seal a policy that passes its examples; gateways refuse it when it is changed afterwards."""
+    from ftl.decision.approval import approve
+
+    one = approve(place, by, effective.date() if effective else None).declared
+    print(f"{one.name} {one.version} counts from {one.effective_from}, approved by {one.approved_by}")
+
+
 @policy.command("diff", epilog="Example: ftl policy diff my-consortium --policy my-consortium/policies/2026-07")
 def policy_diff(
     directory: Dir,

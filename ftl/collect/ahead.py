@@ -11,7 +11,7 @@ from typing import TypeVar
 
 Item = TypeVar("Item")
 
-_BATCHES = 2
+_BATCHES = 1
 """That wait at most, so that memory stays flat."""
 
 

@@ -19,8 +19,8 @@ from ftl.collect.source import BATCH_ROWS, Since
 from ftl.consortium.stores import FileSource
 from ftl.errors import SourceError
 
-_BLOCK_BYTES = 2 << 20
-"""pyarrow reads dozens of blocks ahead, so that small ones keep memory flat."""
+_BLOCK_BYTES = 1 << 20
+"""pyarrow reads dozens of blocks ahead, so that small ones keep memory flat; a row must fit into one."""
 _UNDECODED = re.compile("[\udc80-\udcff]")
 """What Python's ``surrogateescape`` leaves in the place of a byte that is no text."""
 

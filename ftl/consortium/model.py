@@ -218,6 +218,8 @@ class Coordinator(Settings):
     """Of the scoring gateway."""
     gateway_processes: int | None = Field(None, ge=1)
     """That answer as one gateway; one per processor core when null."""
+    prices: dict[str, Annotated[float, Field(ge=0, allow_inf_nan=False)]] = {}
+    """Service code, or `scores`, to the price of one answer as it is metered; what is not named costs nothing."""
 
 
 class Holdout(Settings):

@@ -47,6 +47,7 @@ class Declared(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         explained: bands in which a score without any reason contradicts itself.
         income_bands: band of income to the smallest income in it, ascending.
         base_entropy: kind of event to the base population's entropy, in bits.
+        approved_digest: of what was approved, as `ftl policy approve` writes it; empty without.
     """
 
     name: Text
@@ -64,6 +65,7 @@ class Declared(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     explained: list[str] = []
     income_bands: dict[str, Annotated[float, Meta(ge=0)]] = {}
     base_entropy: dict[str, float] = {}
+    approved_digest: str = ""
 
 
 ORDINARY: Plain = {

@@ -49,6 +49,7 @@ def _keep(node: Node, name: str, measured: Sequence[Measured]) -> None:
 
     with _ONE_CONTEXT, exclusive(node.home / "gx", f"check {name}", wait=True):
         context = open_context(node.home / "gx", node.docs)
-        definition = _definition(context, name, build)
+        definition, fresh = _definition(context, name, build)
         batch = definition.data.get_batch(batch_parameters={"dataframe": frame(measured)})
-        _store(context, definition, batch, list(batch.validate(definition.suite).results))
+        place = _store(context, definition, batch, list(batch.validate(definition.suite).results))
+        context.build_data_docs(resource_identifiers=[place, place.expectation_suite_identifier][: 1 + fresh])

@@ -16,6 +16,7 @@ from ftl.consortium import Folder
 from ftl.consortium.deciding import Income, Scorecard
 from ftl.crypto.keystore import replace
 from ftl.decision import Application, Decision, Policy, Scored
+from ftl.decision.approval import trusted
 from ftl.errors import FtlError, PolicyError
 from ftl.serving.appender import Appender
 from ftl.serving.endpoints import shared_home
@@ -140,7 +141,7 @@ class Decisions:
             place = decision.effective(places, today)
             stamp = (place, *(path.stat().st_mtime_ns for path in sorted(place.iterdir())))
             if stamp != self._stamp:
-                self._policy, self._stamp = Policy(place), stamp
+                self._policy, self._stamp = trusted(place), stamp
                 log.info("serving.policy loaded", extra={"policy": self._policy.declared.version, "place": place.name})
             self._listed = read_blacklist(self._folder)
         except FtlError as error:

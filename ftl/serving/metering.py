@@ -1,7 +1,7 @@
 """Who was billed for what: one line per answered request, without anything that names the applicant."""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from pathlib import Path
 
@@ -9,6 +9,8 @@ import msgspec
 
 from ftl.serving.appender import Appender
 
+SCORES = "scores"
+"""Service of whoever asks for scores alone."""
 _ENCODER = msgspec.json.Encoder()
 
 
@@ -23,6 +25,8 @@ class Use(msgspec.Struct, frozen=True):
         parties: whose sub-scores the answer rests on.
         degraded: whether one was missing.
         client: who asked.
+        service: code of the decision that was asked for, or ``scores``.
+        price: of it, in the consortium's currency.
     """
 
     at: datetime
@@ -31,6 +35,8 @@ class Use(msgspec.Struct, frozen=True):
     parties: list[str]
     degraded: bool
     client: str
+    service: str = SCORES
+    price: float = 0.0
 
 
 class Meter:
@@ -40,10 +46,13 @@ class Meter:
         folder: where the files lie.
         key: of the coordinator; makes subjects.
         clock: tells the time, with its zone.
+        prices: service to the price of one answer; what is not named costs nothing.
     """
 
-    def __init__(self, folder: Path, key: bytes, clock: Callable[[], datetime]) -> None:
-        self._folder, self._clock, self._key = folder, clock, key
+    def __init__(
+        self, folder: Path, key: bytes, clock: Callable[[], datetime], prices: Mapping[str, float] | None = None
+    ) -> None:
+        self._folder, self._clock, self._key, self._prices = folder, clock, key, prices or {}
         self._month = ""
         self._file: Appender | None = None
 
@@ -51,7 +60,16 @@ class Meter:
         """What stands for an applicant in the coordinator's own files: keyed, and unlike what the parties know."""
         return hashlib.blake2b(pseudonym, key=self._key, digest_size=16).hexdigest()
 
-    def record(self, pseudonym: bytes, model: str, parties: list[str], *, degraded: bool, client: str) -> None:
+    def record(
+        self,
+        pseudonym: bytes,
+        model: str,
+        parties: list[str],
+        *,
+        degraded: bool,
+        client: str,
+        service: str = SCORES,
+    ) -> None:
         """Note one answered request; written at the next flush.
 
         Args:
@@ -60,9 +78,12 @@ class Meter:
             parties: that answered and know the applicant.
             degraded: whether a needed one did not answer.
             client: who asked.
+            service: that was asked for.
         """
         now = self._clock()
-        use = Use(now, self.subject(pseudonym), model, parties, degraded, client)
+        use = Use(
+            now, self.subject(pseudonym), model, parties, degraded, client, service, self._prices.get(service, 0.0)
+        )
         self._of(f"{now.year:04d}-{now.month:02d}").add(_ENCODER.encode(use))
 
     def flush(self) -> None:

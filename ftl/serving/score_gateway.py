@@ -41,7 +41,7 @@ from ftl.serving.messages import (
     ScoreResponse,
     Unscored,
 )
-from ftl.serving.metering import Meter
+from ftl.serving.metering import SCORES, Meter
 from ftl.serving.metrics import CONTENT_TYPE, Metrics
 from ftl.serving.replay import Replays
 from ftl.serving.scorer import BUDGET_SECONDS
@@ -95,7 +95,12 @@ class Gateway:
         poll: float = POLL_SECONDS,
     ) -> None:
         self._key, self._poll = scoring_key(folder), poll
-        self._meter = Meter(folder.coordinator / "serving" / "metering", metering_key(folder), clock)
+        self._meter = Meter(
+            folder.coordinator / "serving" / "metering",
+            metering_key(folder),
+            clock,
+            folder.consortium.coordinator.prices,
+        )
         self._competitions = Competitions(folder, self._meter.subject, lambda: clock().timestamp())
         self._decisions = Decisions(folder, lambda: clock().timestamp())
         self._access = Access(folder, lambda: clock().timestamp())
@@ -227,7 +232,7 @@ class Gateway:
         decided = self._decisions.decide(service, application, scored, scale)
         model = live.model_of(version)
         if answer:
-            self._record(model, client, pseudonym, answer)
+            self._record(model, client, pseudonym, answer, service)
         body = DecisionResponse(
             decision=decided,
             probability_of_default=answer.probability if answer else None,
@@ -327,10 +332,11 @@ class Gateway:
             notice=live.champion.bundle.notice,
         )
 
-    def _record(self, model: Model, client: Client, pseudonym: bytes, answer: Answer) -> None:
+    def _record(self, model: Model, client: Client, pseudonym: bytes, answer: Answer, service: str = SCORES) -> None:
         used = [party for party, standing in answer.parties.items() if standing == "known"]
         degraded = answer.together.degraded
-        self._meter.record(pseudonym, f"{model.name}/{model.version}", used, degraded=degraded, client=client.id)
+        name = f"{model.name}/{model.version}"
+        self._meter.record(pseudonym, name, used, degraded=degraded, client=client.id, service=service)
         if degraded:
             self._metrics.degraded(1)
 

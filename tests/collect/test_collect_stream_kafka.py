@@ -6,7 +6,7 @@ from typing import Any
 
 import fastavro
 import pytest
-from collect_bank import customer, landed, make_node
+from collect_bank import COLUMNS, customer, landed, make_node
 from confluent_kafka import Producer
 from stream_run import lake_rows, now, started, streaming, until
 
@@ -102,6 +102,21 @@ def test_a_topic_lands_as_the_newest_state_of_each_key(topic: Topic, tmp_path: P
     refused = current(node, "customers").to_pylist()
     assert {row["key"] for row in refused} == {None, "AB0006X"}
     assert "\\xff poison" in next(row["raw"] for row in refused if row["key"] is None)
+
+
+def test_an_unreadable_event_of_a_table_with_pseudonyms_is_kept_without_its_content(tmp_path: Path) -> None:
+    topic = Topic()
+    hidden = {"phone": COLUMNS["phone"] | {"pseudonym": True}}
+    node = make_node(tmp_path, {"kind": "kafka", "servers": topic.servers}, columns=COLUMNS | hidden)
+    topic.send(1, customer(1))
+    topic.flush()
+    poison = b'{"TEL": "+86 138-0002"'
+    with streaming(node):
+        until(lambda: len(lake_rows(node)) == 1)
+        topic.raw(b"x", poison)
+        topic.flush()
+        until(lambda: current(node, "customers").num_rows == 1)
+    assert current(node, "customers").column("raw").to_pylist() == [f"withheld: {len(poison)} characters"]
 
 
 def test_a_topic_goes_on_from_the_offsets_in_the_lake(tmp_path: Path) -> None:

@@ -35,6 +35,16 @@ def test_a_decision_rests_on_the_score_and_names_its_rule_limit_and_policy(site:
     assert said["reasons"]
 
 
+def test_a_decision_is_metered_under_its_service_code_and_a_score_under_scores(site: Site) -> None:
+    def services() -> list[str]:
+        files = sorted((site.folder.coordinator / "serving" / "metering").glob("*.jsonl"))
+        return [json.loads(line)["service"] for path in files for line in path.read_text().splitlines()]
+
+    decided(site, 31)
+    site.score(identifiers(31))
+    wait_for(lambda: services()[-2:] == ["full.1", "scores"], "both answers to be metered, in their order")
+
+
 def test_somebody_unknown_is_referred_to_a_person_and_not_refused(site: Site) -> None:
     said = decided(site, 777_777)
     assert said.status_code == 200

@@ -71,7 +71,11 @@ def served(tmp_path_factory: pytest.TempPathFactory, known: dict[str, np.ndarray
     for place, text in zip((root, root / "income"), texts(), strict=True):
         place.mkdir(exist_ok=True)
         (place / "consortium.yaml").write_bytes(msgspec.json.encode(text))
-    trained = CliRunner().invoke(app, ["run", str(root / "income"), "--in-process", "--json", "--set", "standard_errors=false"], catch_exceptions=False)
+    trained = CliRunner().invoke(
+        app,
+        ["run", str(root / "income"), "--in-process", "--json", "--set", "standard_errors=false"],
+        catch_exceptions=False,
+    )
     assert trained.exit_code == 0, trained.output
     folder = load(root)
     provision_scoring(folder, datetime.now(UTC))

@@ -185,14 +185,15 @@ def test_spellings_of_one_identifier_have_one_pseudonym(identifier: Identifier, 
 
 def test_the_meter_starts_a_new_file_each_month_and_keeps_the_old(tmp_path: Path) -> None:
     now = [datetime(2026, 1, 31, 23, 59, tzinfo=UTC)]
-    meter = Meter(tmp_path, KEY, lambda: now[0])
+    meter = Meter(tmp_path, KEY, lambda: now[0], {"full.1": 2.5})
     meter.record(b"p", "m/1", ["bank"], degraded=False, client="c")
     now[0] = datetime(2026, 2, 1, tzinfo=UTC)
-    meter.record(b"p", "m/1", ["bank"], degraded=True, client="c")
+    meter.record(b"p", "m/1", ["bank"], degraded=True, client="c", service="full.1")
     meter.close()
     uses = [msgspec.json.decode(path.read_bytes(), type=Use) for path in sorted(tmp_path.iterdir())]
     assert [path.name for path in sorted(tmp_path.iterdir())] == ["2026-01.jsonl", "2026-02.jsonl"]
     assert [use.degraded for use in uses] == [False, True]
+    assert [use.price for use in uses] == [0.0, 2.5]
     assert uses[0].subject == uses[1].subject
 
 
@@ -319,4 +320,4 @@ def test_who_gave_up_waiting_is_not_asked_about() -> None:
         await asyncio.gather(*patient, line.ask(b"4"))
 
     asyncio.run(everybody())
-    assert asked == [[b"1"], [b"2"], [b"4"]]
+    assert asked == [[b"1"], [b"2", b"4"]]

@@ -285,7 +285,12 @@ class _Follower:
         if broken:
             reasons = pa.array([event.reason for event in broken], pa.string())
             keys = pa.nulls(len(broken), pa.string())
-            self._quarantine(keys, reasons, [event.raw for event in broken], number)
+            self._quarantine(keys, reasons, [self._shown(event) for event in broken], number)
+
+    def _shown(self, event: Broken) -> str:
+        """The event as the quarantine keeps it; nobody can tell where in an unreadable one a raw identifier stands."""
+        hidden = any(column.pseudonym for column in self.mapping.settings.columns.values())
+        return f"withheld: {len(event.raw)} characters" if hidden else event.raw
 
     def _quarantine(self, keys: pa.Array, reasons: pa.Array, raw: Sequence[str], number: int) -> None:
         batches = pa.repeat(pa.scalar(number, pa.int64()), len(raw))
