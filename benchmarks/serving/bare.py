@@ -17,41 +17,39 @@ from ftl.serving.line import Line
 
 ROW = bytes(1000)
 ANSWER = bytes(600)
-HEADERS = [(b"content-type", b"application/json"), (b"content-length", b"600")]
+HEADERS = [("content-type", "application/json")]
 
 
-def app(parties: list[int]) -> Any:
-    """ASGI application of either kind."""
-    line: Line[bytes, list[tuple[int, bytes]]] | None = None
+class Bare:
+    """RSGI application of either kind.
 
-    async def ask(pseudonyms: Any) -> list[tuple[int, bytes]]:
+    Args:
+        parties: ports to fan out to; without any it answers.
+    """
+
+    def __init__(self, parties: list[int]) -> None:
+        self._parties = parties
+        self._peers: list[Peer] = []
+        self._line: Line[bytes, list[tuple[int, bytes]]] | None = None
+
+    def __rsgi_init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        loop.run_until_complete(self._begin())
+
+    async def _begin(self) -> None:
+        self._peers = [Peer(f"http://127.0.0.1:{port}", None) for port in self._parties]
+        self._line = Line(self._ask)
+
+    async def _ask(self, pseudonyms: Any) -> list[tuple[int, bytes]]:
         question = b"".join(pseudonyms)
-        return await asyncio.gather(*(peer.post("/", question) for peer in peers))
+        return await asyncio.gather(*(peer.post("/", question) for peer in self._peers))
 
-    peers: list[Peer] = []
-
-    async def serve(scope: Any, receive: Any, send: Any) -> None:
-        nonlocal line
-        if scope["type"] == "lifespan":
-            await receive()
-            peers.extend(Peer(f"http://127.0.0.1:{port}", None) for port in parties)
-            line = Line(ask)
-            await send({"type": "lifespan.startup.complete"})
-            await receive()
-            await send({"type": "lifespan.shutdown.complete"})
+    async def __rsgi__(self, scope: Any, protocol: Any) -> None:
+        body = await protocol()
+        if self._peers and self._line is not None:
+            await self._line.ask(body[:32].ljust(32))
+            protocol.response_bytes(200, HEADERS, ANSWER)
             return
-        body = (await receive()).get("body", b"")
-        if parties and line is not None:
-            await line.ask(body[:32].ljust(32))
-            await send({"type": "http.response.start", "status": 200, "headers": HEADERS})
-            await send({"type": "http.response.body", "body": ANSWER})
-            return
-        answer = ROW * (len(body) // 32)
-        length = str(len(answer)).encode()
-        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", length)]})
-        await send({"type": "http.response.body", "body": answer})
-
-    return serve
+        protocol.response_bytes(200, [], ROW * (len(body) // 32))
 
 
 def main() -> None:
@@ -61,13 +59,13 @@ def main() -> None:
         "bare",
         address="127.0.0.1",
         port=port,
-        interface=Interfaces.ASGI,
+        interface=Interfaces.RSGI,
         workers=processes,
         http=HTTPModes.http1,
         websockets=False,
         log_level=LogLevels.warning,
     )
-    server.serve(target_loader=lambda *_: app(parties), wrap_loader=False)
+    server.serve(target_loader=lambda *_: Bare(parties), wrap_loader=False)
 
 
 if __name__ == "__main__":

@@ -64,6 +64,24 @@ def webhook_show(
     print(webhook_secret(folder) if secret else f"POST {PATH} on {', '.join(EVENTS)}, with the secret of --secret")
 
 
+@app.command(
+    epilog="Example: ftl outcomes my-consortium --url http://gateway:8080 --client bank --secret-file bank.secret"
+)
+def outcomes(
+    directory: Dir,
+    url: Annotated[str, typer.Option(help="Of the gateway.")],
+    client: Annotated[str, typer.Option(help="That was registered with `ftl client add`, for the scope outcomes.")],
+    secret_file: Annotated[Path, typer.Option(help="File whose first line is the client's secret.")],
+) -> None:
+    """Tell the gateway what has become known of people since the last time, from the active party's published label."""
+    from ftl.client import Client
+    from ftl.serving import tell_outcomes
+
+    secret = secret_file.read_text(encoding="utf-8").partition("\n")[0].strip()
+    with Client(url, client, secret) as gateway:
+        print(f"{tell_outcomes(consortium.load(directory), gateway)} outcomes told")
+
+
 clients = typer.Typer(help="Who may ask the gateway: add, list and remove clients.", no_args_is_help=True)
 app.add_typer(clients, name="client")
 

@@ -5,7 +5,7 @@
 """
 
 from ftl.collect.cast import LAKE_TYPES, cast, plain
-from ftl.collect.changes import changes, write_changes
+from ftl.collect.changes import CHANGE, changes, difference, write_changes
 from ftl.collect.contract import Terms, judge
 from ftl.collect.derive import Derivation, sandbox
 from ftl.collect.increment import Interval
@@ -28,6 +28,7 @@ from ftl.collect.trial import Failure, Trial, try_mapping
 from ftl.collect.watch import watch, watchable
 
 __all__ = [
+    "CHANGE",
     "LAKE_TYPES",
     "PLACE",
     "SYNC",
@@ -60,6 +61,7 @@ __all__ = [
     "create_numbered_view",
     "create_view",
     "current",
+    "difference",
     "duplicates",
     "exclusive",
     "follows",

@@ -10,6 +10,7 @@ from ftl.serving.credentials import client_token_file, provision_scoring
 from ftl.serving.score_gateway import gateway_app
 from ftl.serving.score_server import party_app
 from ftl.serving.scorer import BUDGET_SECONDS, Scorer
+from ftl.serving.told import tell_outcomes
 
 __all__ = [
     "BUDGET_SECONDS",
@@ -24,4 +25,5 @@ __all__ = [
     "party_app",
     "provision_scoring",
     "score_file",
+    "tell_outcomes",
 ]

@@ -1,15 +1,22 @@
 """The Python client against the running gateway, and against one that only refuses."""
 
+import csv
+import json
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any
 
 import pytest
-from conftest import Site, expected, identifiers, wait_for
+from conftest import Site, consortium_text, expected, identifiers, wait_for
 
 from ftl.client import Client
+from ftl.collect import collect
+from ftl.consortium import Folder, load
 from ftl.errors import (
     ApplicantUnknown,
     InvalidRequest,
@@ -20,8 +27,11 @@ from ftl.errors import (
     ScoringError,
     TooManyRequests,
 )
+from ftl.quality import check
+from ftl.serving import tell_outcomes
 from ftl.serving.clients import Scope, add_client, remove_client
 
+NOW = datetime(2026, 3, 1, tzinfo=UTC)
 Names = tuple[Scope, ...]
 
 
@@ -63,6 +73,41 @@ def test_a_batch_keeps_its_order_and_says_who_is_unknown(site: Site, client: Cli
 def test_outcomes_are_counted(client: Client) -> None:
     told: list[dict[str, str | None]] = [{**identifiers(4), "outcome": "bad"}, {**identifiers(5), "outcome": None}]
     assert client.tell(told) == 2
+
+
+def collected(root: Path, bad: dict[int, int | str]) -> Folder:
+    """The lender's folder, with the label of some people collected and published."""
+    if not root.exists():
+        (root / "data").mkdir(parents=True)
+        (root / "consortium.yaml").write_text(json.dumps(consortium_text()))
+    folder = load(root)
+    with (root / "data" / "bank.csv").open("w", newline="") as file:
+        lines = csv.writer(file)
+        lines.writerow(["id", "phone", "amount", "ceiling", "since", "bad"])
+        lines.writerows([*identifiers(number).values(), 1, 2, "2020-01-01", label] for number, label in bad.items())
+    collect(folder.node("bank"), "people", "full", lambda: NOW)
+    check(folder.node("bank"), "people", lambda: NOW)
+    return folder
+
+
+def test_a_synced_label_is_told_once_and_again_where_it_changed(site: Site, client: Client, tmp_path: Path) -> None:
+    said: list[Any] = []
+    tell, client.tell = client.tell, lambda told: said.extend(told) or tell(told)  # type: ignore[method-assign,func-returns-value]
+    try:
+        folder = collected(tmp_path / "lender", {4: 1, 5: 0, 6: ""})
+        assert tell_outcomes(folder, client) == 3
+        assert said == [
+            {**identifiers(4 + place), "outcome": outcome} for place, outcome in enumerate(("bad", "good", None))
+        ]
+        assert tell_outcomes(folder, client) == 0
+        said.clear()
+        assert tell_outcomes(collected(tmp_path / "lender", {4: 1, 5: 1}), client) == 2
+        assert {(one["id_number"], one["outcome"]) for one in said} == {
+            (identifiers(5)["id_number"], "bad"),
+            (identifiers(6)["id_number"], None),
+        }
+    finally:
+        client.tell = tell  # type: ignore[method-assign]
 
 
 def test_refusals_are_the_errors_that_the_gateway_named(site: Site, client: Client) -> None:
