@@ -18,7 +18,8 @@ down:  ## Stop what `make demo` started.
 	@if [ -x $(BIN)/ftl ]; then $(BIN)/ftl down var/demo; else echo "nothing to stop: $(BIN)/ftl is not installed"; fi
 
 test: setup system  ## Set up, then run all tests, those with real services included.
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile --ignore tests/end_to_end
+	$(BIN)/python -m pytest tests/end_to_end
 
 check: setup  ## Format, lint, types, room order, docstrings.
 	$(BIN)/ruff format --check .
