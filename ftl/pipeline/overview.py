@@ -1,7 +1,6 @@
 """What the nodes of this machine hold, in numbers; the consortium's page shows it."""
 
 import msgspec
-from deltalake import DeltaTable
 
 from ftl import collect as collecting
 from ftl import quality
@@ -36,7 +35,8 @@ def overview(folder: Folder) -> list[TableOverview]:
 
 
 def _overview(node: Node, table: str) -> TableOverview:
-    has_landed = DeltaTable.is_deltatable(str(node.landed(table)))
+    landed = collecting.Lake(node.landed(table))
+    has_landed = landed.version is not None
     mark = collecting.watermark(node, table) if has_landed else None
     return TableOverview(
         party=node.name,
@@ -44,11 +44,7 @@ def _overview(node: Node, table: str) -> TableOverview:
         role=node.party.role,
         table=table,
         watermark="" if mark is None else str(mark),
-        landed=_rows(str(node.landed(table))),
-        validated=_rows(str(node.validated(table))),
+        landed=landed.count(),
+        validated=collecting.Lake(node.validated(table)).count(),
         quarantined=quality.quarantined(node, table).num_rows if has_landed else 0,
     )
-
-
-def _rows(path: str) -> int:
-    return int(DeltaTable(path).count()) if DeltaTable.is_deltatable(path) else 0
