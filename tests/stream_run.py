@@ -42,6 +42,10 @@ def streaming(node: Node, pace: Pace = PACE) -> Iterator[Callable[[], StreamStat
     thread.start()
     try:
         yield lambda: None if failed else status_of(node, "customers")
+    except AssertionError as exc:
+        if failed:
+            raise failed[0] from exc  # what was waited for did not come true because of this
+        raise
     finally:
         stop.set()
         thread.join(60)

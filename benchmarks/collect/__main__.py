@@ -3,10 +3,11 @@
 Invoices of eleven columns go from a PostgreSQL, a MariaDB and a CSV file into a Delta table. On our side everything is
 on: mapping, a column of pseudonyms, the suite of fifteen expectations, Data Docs. Servers are private ones on the same
 machine; every sync and every peer runs in a process of its own, one after the other, on a machine that should do
-nothing else. Of several runs the fastest counts, on either side. A ratio is our rows a second over theirs.
+nothing else. Of several runs the fastest counts, on either side. A ratio is our rows a second over theirs; that of the
+increments compares the seconds until the changed rows can be read.
 
-``--rows N`` for another size, ``--only KEY …`` for some of the figures. Progress goes to standard error. What could not
-be measured is absent, and ``absent`` says why.
+``--rows N`` for another size, ``--only KEY …`` for some of the figures, ``--dlt PYTHON`` for an environment that has
+dlt, if this one has not. Progress goes to standard error. ``absent`` says what could not be measured, and why.
 """
 
 import argparse
@@ -16,6 +17,7 @@ import platform
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -57,6 +59,7 @@ class Runs:
         rows: of the table.
         repeats: runs of each, of which the fastest counts.
         keys: wanted figures.
+        dlt_python: interpreter of the environment that has dlt.
         figures: found ones.
         absent: what could not be measured, and why.
     """
@@ -65,6 +68,7 @@ class Runs:
     rows: int
     repeats: int
     keys: frozenset[str]
+    dlt_python: str = sys.executable
     figures: Figures = field(default_factory=dict)
     absent: dict[str, str] = field(default_factory=dict)
 
@@ -75,7 +79,8 @@ class Runs:
     def ran(self, name: str, module: str, *arguments: object) -> Figures | None:
         """What a measured process prints; why it printed nothing goes into `absent`."""
         _say(f"{name} …")
-        command = [sys.executable, "-m", module, *map(str, arguments)]
+        python = self.dlt_python if arguments[0] == "dlt" else sys.executable
+        command = [python, "-m", module, *map(str, arguments)]
         try:
             done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
             found: Figures = json.loads(done.stdout.strip().splitlines()[-1])
@@ -146,10 +151,15 @@ class Runs:
 
 def measure(runs: Runs) -> Figures:
     """All wanted figures, those of :data:`KEYS` first, then the others, the machine and what is absent."""
-    loads = {"before": os.getloadavg()[0]}
+    loads, seconds = {"before": os.getloadavg()[0]}, {}
     for name, part in (("postgres", _postgres), ("mariadb", _mariadb), ("csv", _csv), ("stream", _stream)):
-        part(runs)
-        loads[name] = os.getloadavg()[0]
+        started = time.monotonic()
+        try:
+            part(runs)
+        except (Exception, SystemExit) as exc:  # noqa: BLE001 - the other parts are measured all the same
+            runs.absent[name] = f"{type(exc).__name__}: {exc}"
+            _say(f"  failed: {runs.absent[name]}")
+        loads[name], seconds[name] = os.getloadavg()[0], round(time.monotonic() - started)
     figures, full = (
         runs.figures,
         [name for name in ("postgres", "mariadb", "csv") if f"{name}_full_seconds" in runs.figures],
@@ -158,7 +168,8 @@ def measure(runs: Runs) -> Figures:
         figures["quality_share"] = max(figures[f"{name}_full_quality_share"] for name in full)
         figures["peak_mb"] = max(figures[f"{name}_full_peak_mb"] for name in full)
     ordered = {key: figures.pop(key) for key in KEYS if key in figures}
-    return {**ordered, **figures, "rows": runs.rows, "machine": machine(), "load": loads, "absent": runs.absent}
+    about = {"rows": runs.rows, "machine": machine(), "load": loads, "took_seconds": seconds, "absent": runs.absent}
+    return {**ordered, **figures, **about}
 
 
 def _postgres(runs: Runs) -> None:
@@ -188,12 +199,15 @@ def _increments(runs: Runs, server: Postgres, root: Path) -> None:
     theirs = runs.ran("incremental_dlt", "benchmarks.collect.peers", "dlt", server.url, folder, "next", "arrow_stream")
     if found is not None:
         runs.figures["incremental_seconds"] = round(found["seconds"], 3)
+        runs.figures["incremental_readable_seconds"] = round(found["readable_seconds"], 3)
         runs.figures["incremental_peak_mb"] = round(found["peak_mb"], 1)
         if theirs is not None and theirs["table_rows"] != found["table_rows"]:
             raise SystemExit(f"dlt has {theirs['table_rows']} rows, we have {found['table_rows']}")
     if theirs is not None:
         runs.figures["incremental_dlt_seconds"] = round(theirs["seconds"], 3)
-    runs.ratio("incremental_vs_dlt", "incremental", None if theirs is None else theirs["seconds"])
+        runs.figures["incremental_dlt_readable_seconds"] = round(theirs["readable_seconds"], 3)
+    others = None if theirs is None else theirs["readable_seconds"]
+    runs.ratio("incremental_vs_dlt", "incremental", others, "readable_seconds")
 
 
 def _mariadb(runs: Runs) -> None:
@@ -282,11 +296,12 @@ def main() -> int:
     parser.add_argument("--json", action="store_true", help="one object on one line")
     parser.add_argument("--rows", type=int, default=ROWS, help=f"of the table, {ROWS} unless told")
     parser.add_argument("--repeats", type=int, default=2, help="runs of each full sync and peer")
+    parser.add_argument("--dlt", default=sys.executable, metavar="PYTHON", help="interpreter that has dlt; this one")
     parser.add_argument("--only", nargs="+", choices=KEYS, default=list(KEYS), metavar="KEY", help=", ".join(KEYS))
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="ftl-benchmark-collect-") as folder:
         Path(folder).chmod(0o755)
-        figures = measure(Runs(Path(folder), given.rows, given.repeats, frozenset(given.only)))
+        figures = measure(Runs(Path(folder), given.rows, given.repeats, frozenset(given.only), given.dlt))
     print(json.dumps(figures, indent=None if given.json else 2))
     return 0 if set(given.only) <= set(figures) else 1
 

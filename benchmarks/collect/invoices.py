@@ -65,12 +65,12 @@ def invoices(first: int, rows: int, seed: int, after: int = 0) -> pa.Table:
     )
 
 
-def changes(rows: int, seed: int) -> pa.Table:
-    """One invoice in a hundred changed, and one in a hundred more new ones."""
+def changes(rows: int, seed: int, after: int = 0) -> pa.Table:
+    """One invoice in a hundred changed, and one in a hundred more new ones; `after` moves their times by seconds."""
     some = max(rows // 100, 1)
     picked = np.sort(np.random.default_rng(seed).choice(rows, some, replace=False))
-    changed = invoices(0, some, seed + 1, after=60).set_column(0, "invoice_id", pa.array(picked))
-    return pa.concat_tables([changed, invoices(rows, some, seed, after=120)])
+    changed = invoices(0, some, seed + 1, after=after + 60).set_column(0, "invoice_id", pa.array(picked))
+    return pa.concat_tables([changed, invoices(rows, some, seed, after=after + 120)])
 
 
 def write_csv(path: Path, rows: int, seed: int = 0) -> Path:

@@ -2,8 +2,8 @@
 
 `copy` and `client` are the servers' own programs, which only read: COPY in binary to standard output, and the command
 line client that fetches row by row. `pyarrow` streams a CSV file to Parquet. `dlt` loads into a Delta table with
-connectorx, the fastest of its backends here, without normalising again what is Arrow already. Libraries are loaded
-before the clock starts. Prints one JSON object.
+connectorx, the fastest of its backends here, without normalising again what is Arrow already; an environment of its own
+needs the packages in :data:`DLT` only. Libraries are loaded before the clock starts. Prints one JSON object.
 """
 
 import json
@@ -12,11 +12,15 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
-from benchmarks.collect.ours import peak_mb
+from benchmarks.collect.measured import peak_mb, readable_at
 
 Figures = dict[str, Any]
+DLT = "'dlt[deltalake,sql-database]==1.31.0' connectorx psycopg2-binary pymysql"
+"""What `dlt` needs installed."""
 _CHUNK = 200_000
 """Rows of a batch that dlt asks connectorx for; with its default of 50,000 it is slower."""
 
@@ -50,6 +54,8 @@ def dlt(url: str, folder: str, mode: str, returned: str) -> Figures:
             upserts what is newer.
         returned: ``arrow``, the whole table at once, or ``arrow_stream``.
     """
+    if any(find_spec(name) is None for name in ("dlt", "deltalake", "connectorx", "sqlalchemy")):
+        raise SystemExit(f"{sys.executable} has no dlt: pip install {DLT}")
     _settings(folder)
     import connectorx  # noqa: F401
     import deltalake
@@ -73,12 +79,18 @@ def dlt(url: str, folder: str, mode: str, returned: str) -> Figures:
     )
     table.apply_hints(primary_key="invoice_id")
     disposition: Any = {"disposition": "merge", "strategy": "upsert"} if mode == "next" else "replace"
-    started = time.perf_counter()
+    began, started = time.time(), time.perf_counter()
     done = pipeline.run(table, table_format="delta", write_disposition=disposition)
     done.raise_on_failed_jobs()
     seconds = time.perf_counter() - started
-    stored = deltalake.DeltaTable(f"{folder}/lake/lake/invoices")
-    return {"seconds": seconds, "table_rows": stored.count(), "peak_mb": peak_mb(), "version": library.__version__}
+    place = Path(folder, "lake", "lake", "invoices")
+    return {
+        "seconds": seconds,
+        "readable_seconds": readable_at(place) - began,
+        "table_rows": deltalake.DeltaTable(str(place)).count(),
+        "peak_mb": peak_mb(),
+        "version": library.__version__,
+    }
 
 
 def _settings(folder: str) -> None:

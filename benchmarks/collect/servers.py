@@ -136,7 +136,7 @@ class MariaDb:
 
     def run(self, script: str) -> None:
         """Run SQL."""
-        subprocess.run([*self.client, "-e", script], check=True)
+        subprocess.run([*self.client, "-e", script], check=True, stdout=subprocess.DEVNULL)
 
     def fill(self, csv: Path) -> None:
         """Create the table with the rows of a CSV file."""

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import msgspec
@@ -16,19 +17,26 @@ from ftl.cli.common import NO_SETTINGS, Dir, Json, Set, app, pairs, print_rows
 @app.command(epilog="Example: ftl new my-consortium   |   ftl new demo --scenario taiwan --set shared=250")
 def new(
     directory: Dir,
-    scenario: Annotated[str | None, typer.Option(help="A ready story with data: taiwan, german.")] = None,
+    scenario: Annotated[str | None, typer.Option(help="A ready story with data: taiwan, german, sme.")] = None,
     settings: Set = NO_SETTINGS,
     seed: Annotated[int, typer.Option(help="Draws the scenario's shared customers.")] = 0,
+    data: Annotated[Path | None, typer.Option(help="Folder of your own raw files, for scenario sme.")] = None,
 ) -> None:
     """Write a commented consortium.yaml, or a whole scenario with its data."""
-    for path in consortium.new(directory, scenario, {k: str(v) for k, v in pairs(settings).items()}, seed):
+    given = {key: str(value) for key, value in pairs(settings).items()}
+    for path in consortium.new(directory, scenario, given, seed, data=data):
         print(path)
 
 
 @app.command(epilog="Example: ftl advance demo")
-def advance(directory: Dir) -> None:
+def advance(
+    directory: Dir,
+    per_second: Annotated[
+        float | None, typer.Option(min=0.001, help="Dates per second, where rows come in order of date.")
+    ] = None,
+) -> None:
     """Let time pass at the sources of a scenario: new and changed rows are written to them, for the next sync."""
-    for party, rows in consortium.advance(directory).items():
+    for party, rows in consortium.advance(directory, per_second).items():
         print(f"{party}: {rows} rows")
 
 

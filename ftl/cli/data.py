@@ -61,6 +61,7 @@ def _follow(directory: Path, party: str, table: str | None, *, as_json: bool) ->
     """Follow change streams and watch folders until SIGTERM or Ctrl-C; the batch under way is finished."""
     from ftl.collect import watch, watchable
     from ftl.collect.stream import follow, followable
+    from ftl.pipeline.collected import StreamNotes
 
     folder, stop = consortium.load(directory), threading.Event()
     named = tables_of(folder, party, table)
@@ -70,10 +71,10 @@ def _follow(directory: Path, party: str, table: str | None, *, as_json: bool) ->
     tables = named if table is not None else [*followable(node), *watchable(node)] or named
     watched = [name for name in tables if name in watchable(node)]
     followed = [name for name in tables if name not in watched]
-    work = [(follow, followed)] if followed else []
-    work += [(watch, watched)] if watched else []  # type: ignore[list-item]
+    work = [(follow, followed, StreamNotes(folder).note)] if followed else []
+    work += [(watch, watched, None)] if watched else []  # type: ignore[list-item]
     with ThreadPoolExecutor(max_workers=len(work)) as pool:
-        running = [pool.submit(what, node, some, now, stop) for what, some in work]
+        running = [pool.submit(what, node, some, now, stop, told) for what, some, told in work]
         for one in running:
             one.add_done_callback(lambda _: stop.set())  # the end of either is the end of both
     print_rows([row for one in running for row in one.result()], as_json=as_json)

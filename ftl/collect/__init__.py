@@ -8,6 +8,7 @@ from ftl.collect.cast import LAKE_TYPES, cast, plain
 from ftl.collect.changes import CHANGE, changes, difference, write_changes
 from ftl.collect.contract import Terms, judge
 from ftl.collect.derive import Derivation, sandbox
+from ftl.collect.disk import disk_full, disk_is_full
 from ftl.collect.increment import Interval
 from ftl.collect.lake import SYNC, Lake, adopted, duplicates
 from ftl.collect.lock import exclusive
@@ -62,6 +63,8 @@ __all__ = [
     "create_view",
     "current",
     "difference",
+    "disk_full",
+    "disk_is_full",
     "duplicates",
     "exclusive",
     "follows",

@@ -40,10 +40,13 @@ def changes(node: Node, table: str, since: int, until: int | None = None) -> pa.
     key = node.party.tables[table].key or node.consortium.identifiers
     path = node.landed(table)
     newest = Lake(path).version
-    if newest is None or not 0 <= since <= (newest if until is None else until):
+    oldest = Lake(path).oldest
+    if newest is None or not oldest <= since <= (newest if until is None else until):
         raise LakeError(
             f"{node.name}.{table} has no version {since}.",
-            cure="Collect the table first." if newest is None else f"Its versions are 0 to {newest}.",
+            cure="Collect the table first."
+            if newest is None
+            else f"Its versions are {oldest} to {newest}; the setting `keep` says how long they stay.",
         )
     return difference(Lake(path, since), Lake(path, until), key)
 

@@ -45,47 +45,54 @@ def commit(folder: Path, table: Any, operation: str, actions: Iterable[Action], 
     version: int = table.version() + 1
     log, given = folder / "_delta_log", [*actions]
     draft = log / f"_commit_{uuid.uuid4()}.json.tmp"
-    with draft.open("w", encoding="utf-8") as file:
-        now = int(os.fstat(file.fileno()).st_mtime * 1000)  # the file system's clock, as delta-rs has it
-        transactions = [{"txn": {"appId": f"ftl.{name}", "version": value}} for name, value in marks.items()]
-        info = {"commitInfo": {"timestamp": now, "operation": operation, "engineInfo": "ftl"}}
-        upgrade = _upgrade(table, given)
-        dated = [_dated(action, now) for action in given]
-        file.writelines(json.dumps(line) + "\n" for line in [info, *upgrade, *transactions, *dated])
-        file.flush()
-        os.fsync(file.fileno())
     try:
+        with draft.open("w", encoding="utf-8") as file:
+            now = int(os.fstat(file.fileno()).st_mtime * 1000)  # the file system's clock, as delta-rs has it
+            transactions = [{"txn": {"appId": f"ftl.{name}", "version": value}} for name, value in marks.items()]
+            info = {"commitInfo": {"timestamp": now, "operation": operation, "engineInfo": "ftl"}}
+            upgrade = _upgrade(table, given)
+            dated = [_dated(action, now) for action in given]
+            file.writelines(json.dumps(line) + "\n" for line in [info, *upgrade, *transactions, *dated])
+            file.flush()
+            os.fsync(file.fileno())
         os.link(draft, log / f"{version:020d}.json")
     except FileExistsError as exc:
         raise LakeConflict(
             f"Another process committed to {folder} first.", cure="Try again: nothing of this attempt was kept."
         ) from exc
     finally:
-        draft.unlink()
+        draft.unlink(missing_ok=True)
     if version % _COMMITS_PER_CHECKPOINT == 0:
         table.update_incremental()
         table.create_checkpoint()
     return version
 
 
-def add(part: Part, vectors: Mapping[str, Descriptor]) -> Action:
-    """The entry of a data file and its deletion vector, if it has one among `vectors`."""
+def add(part: Part, vectors: Mapping[str, Descriptor], *, changes: bool = True) -> Action:
+    """The entry of a data file and its deletion vector, if it has one among `vectors`.
+
+    Args:
+        part: the file.
+        vectors: data file to descriptor.
+        changes: whether the commit changes any row; a compaction does not.
+    """
     stat, name = part.path.stat(), part.path.name
     entry = {
         "path": name,
         "partitionValues": {},
         "size": stat.st_size,
         "modificationTime": stat.st_mtime_ns // 1_000_000,
-        "dataChange": True,
+        "dataChange": changes,
         "stats": json.dumps({"numRecords": part.rows}),
     }
     return {"add": entry | ({"deletionVector": vectors[name]} if name in vectors else {})}
 
 
-def remove(path: Path, vectors: Mapping[str, Descriptor]) -> Action:
-    """The entry that takes a data file with this deletion vector, if it has one, out of the table."""
+def remove(path: Path, vectors: Mapping[str, Descriptor], *, changes: bool = True) -> Action:
+    """The entry that takes a data file with this deletion vector, if it has one, out of the table; see :func:`add`."""
     size = path.stat().st_size
-    entry = {"path": path.name, "dataChange": True, "extendedFileMetadata": True, "partitionValues": {}, "size": size}
+    entry = {"path": path.name, "dataChange": changes, "extendedFileMetadata": True}
+    entry |= {"partitionValues": {}, "size": size}
     return {"remove": entry | ({"deletionVector": vectors[path.name]} if path.name in vectors else {})}
 
 
@@ -127,25 +134,32 @@ def descriptors(folder: Path, version: int) -> dict[str, Descriptor]:
     pointer = log / "_last_checkpoint"
     if pointer.exists():
         last = int(json.loads(pointer.read_text(encoding="utf-8"))["version"])
-        found |= _checkpointed(log / f"{last:020d}.checkpoint.parquet")
+        found |= checkpointed(log, last)
         first = last + 1
     for number in range(first, version + 1):
-        for line in (log / f"{number:020d}.json").read_text(encoding="utf-8").splitlines():
-            action = json.loads(line)
+        for action in actions_of(log, number):
             if "add" in action:
                 found[action["add"]["path"]] = action["add"].get("deletionVector")
     return {path: descriptor for path, descriptor in found.items() if descriptor is not None}
 
 
-def _checkpointed(path: Path) -> dict[str, Descriptor | None]:
+def actions_of(log: Path, version: int) -> list[Action]:
+    """What one commit did, in its order."""
+    return [json.loads(line) for line in (log / f"{version:020d}.json").read_text(encoding="utf-8").splitlines()]
+
+
+def checkpointed(log: Path, version: int) -> dict[str, Descriptor | None]:
+    """Data file to the descriptor of its deletion vector, None where it has none, of the table as a checkpoint has it.
+
+    Raises:
+        LakeError: there is no such checkpoint.
+    """
+    path = log / f"{version:020d}.checkpoint.parquet"
     if not path.exists():
         raise LakeError(f"The checkpoint {path} is missing.", cure="Restore it, or remove `_last_checkpoint`.")
     adds = pq.read_table(path, columns=["add"]).column("add").combine_chunks()
     adds = adds.filter(pc.is_valid(adds))
-    names = [field.name for field in adds.type]
-    if "deletionVector" not in names:
-        return {}
-    return {add["path"]: _descriptor(add["deletionVector"]) for add in adds.to_pylist()}
+    return {add["path"]: _descriptor(add.get("deletionVector")) for add in adds.to_pylist()}
 
 
 def _descriptor(found: Mapping[str, Any] | None) -> Descriptor | None:

@@ -2,16 +2,18 @@
 
 from dataclasses import dataclass
 
+import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from ftl.collect.cast import cast
 from ftl.collect.derive import sandbox
 from ftl.collect.lake import duplicates
+from ftl.collect.leaving import GONE
 from ftl.collect.mapping import Mapping, records
 from ftl.collect.parts import quoted
 from ftl.collect.report import SyncReport
-from ftl.collect.session import GONE, Session
+from ftl.collect.session import Session
 from ftl.collect.source import Position, Snapshot
 from ftl.errors import MappingError
 
@@ -163,20 +165,39 @@ def _unlanded(session: Session, rows: pa.Table, start: Position | None) -> pa.Ta
     cursor = session.mapping.settings.cursor
     if not rows.num_rows or (start is None and cursor is not None):
         return rows
-    there = set((session.lake.schema() or rows.schema).names)
-    columns = ", ".join(map(quoted, rows.column_names))
-    landed = ", ".join(quoted(name) if name in there else "NULL" for name in rows.column_names)
-    same = " AND ".join(f"l.{quoted(name)} = f.{quoted(name)}" for name in session.mapping.key)
-    condition = f"WHERE {quoted(cursor)} >= $bound OR {quoted(cursor)} IS NULL" if cursor else ""
+    key = ", ".join(map(quoted, session.mapping.key))
     with sandbox(part.path for part in session.lake.parts()) as connection:
-        session.lake.create_view(connection, "lake", "_lake")
         connection.register("fresh", rows)
-        again = connection.sql(
-            f"SELECT {columns} FROM fresh EXCEPT ALL "  # noqa: S608 - quoted names
-            f"SELECT {landed} FROM lake l SEMI JOIN fresh f ON {same} {condition}",
-            params={"bound": start} if cursor else {},
+        landed = _landed_since(session, connection, rows, start)
+        if not landed.num_rows:
+            return rows
+        connection.register("landed", landed)
+        left = connection.sql(
+            f"FROM fresh ANTI JOIN landed USING ({key}) UNION ALL "
+            f"(FROM fresh SEMI JOIN landed USING ({key}) EXCEPT ALL FROM landed)"
         )
-        return again.to_arrow_table().cast(rows.schema)
+        return left.to_arrow_table().cast(rows.schema)
+
+
+def _landed_since(
+    session: Session, connection: duckdb.DuckDBPyConnection, rows: pa.Table, start: Position | None
+) -> pa.Table:
+    """Landed rows with the keys of `rows`, the table ``fresh``, whose cursor is not before `start`."""
+    cursor, known = session.mapping.settings.cursor, (session.lake.schema() or rows.schema).names
+    there = [name for name in rows.column_names if name in known]
+    same = " AND ".join(f"l.{quoted(name)} = f.{quoted(name)}" for name in session.mapping.key)
+    condition = f"WHERE {quoted(cursor)} >= $bound" if cursor else ""
+    if cursor and rows.column(cursor).null_count:  # only a missing cursor is equal to a missing one
+        condition += f" OR {quoted(cursor)} IS NULL"
+    session.lake.create_view(connection, "lake", "_lake")
+    landed = connection.sql(
+        f"SELECT {', '.join(map(quoted, there))} FROM lake l SEMI JOIN fresh f ON {same} {condition}",  # noqa: S608
+        params={"bound": start} if cursor else {},
+    ).to_arrow_table()
+    for name in rows.column_names:
+        if name not in there:
+            landed = landed.append_column(name, pa.nulls(landed.num_rows, rows.schema.field(name).type))
+    return landed.select(rows.column_names).cast(rows.schema)
 
 
 def _landed(session: Session, keys: pa.Table) -> pa.Table:

@@ -23,15 +23,18 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from ftl.collect.commit import Action, add, commit, descriptors, metadata, remove
+from ftl.collect.compaction import worn
 from ftl.collect.derive import sandbox
-from ftl.collect.parts import SYNC, Part, create_view, duplicates, locate, outdated, parts_of, read
+from ftl.collect.disk import disk_full, disk_is_full
+from ftl.collect.parts import SYNC, Part, alive_rows, create_view, duplicates, locate, outdated, parts_of, read
+from ftl.collect.vacuum import oldest_version, vacuum, written_at
 from ftl.collect.vectors import Descriptor, write_vectors
 from ftl.collect.writing import write_parts
+from ftl.consortium.landing import Keep
 from ftl.errors import LakeConflict, LakeError
 
 __all__ = ["SYNC", "Lake", "duplicates"]
 
-_FILES_BEFORE_COMPACTION = 32
 _PROPERTY = "ftl."
 _LINKED = re.compile(r"^adopt-[0-9]{12}-")
 NOTHING_ELSE: Mapping[str, str] = {}
@@ -58,6 +61,11 @@ class Lake:
         """Newest (or pinned) Delta version; None where there is no table."""
         table = self._table()
         return None if table is None else table.version()
+
+    @property
+    def oldest(self) -> int:
+        """The oldest Delta version that can still be read."""
+        return oldest_version(self.path)
 
     def marks(self, *names: str) -> tuple[int | None, ...]:
         """Values of the marks, all of one version; None for one that was never set."""
@@ -136,13 +144,13 @@ class Lake:
         """
         table = self._table() or self._create(schema)
         prefix = f"rewrite-{table.version():012d}-"
-        self._sweep(table, prefix)
-        with self._translated("write"):
-            parts = list(write_parts(self.path, prefix, batches, schema))
-        if newest is not None:
-            with sandbox([part.path for part in parts]) as connection:
-                parts = outdated(connection, parts, *newest)
-        return self._become(table, parts, schema, "OVERWRITE", marks(), properties)
+        with self._swept(table, prefix):
+            with self._translated("write"):
+                parts = list(write_parts(self.path, prefix, batches, schema))
+            if newest is not None:
+                with sandbox([part.path for part in parts]) as connection:
+                    parts = outdated(connection, parts, *newest)
+            return self._become(table, parts, schema, "OVERWRITE", marks(), properties)
 
     def merge(
         self,
@@ -170,8 +178,7 @@ class Lake:
         table = self._require()
         parts = parts_of(self.path, table)
         prefix = f"merge-{table.version():012d}-"
-        self._sweep(table, prefix)
-        with self._translated("merge into"):
+        with self._swept(table, prefix), self._translated("merge into"):
             added = [add(part, {}) for part in write_parts(self.path, prefix, _filled(rows), rows.schema)]
             sought = pa.concat_tables([rows.select(list(key)), removed.select(list(key))])
             with sandbox([part.path for part in parts]) as connection:
@@ -179,7 +186,7 @@ class Lake:
             changes = self._without(parts, gone, descriptors(self.path, table.version()))
             grown = _grown(table, rows.schema, properties)
             commit(self.path, table, "MERGE", [*grown, *changes, *added], marks)
-        self._compact()
+        self.compact()
         return self._committed()
 
     def adopt(self, other: "Lake", parts: Sequence[Part], marks: Mapping[str, int]) -> int:
@@ -202,8 +209,7 @@ class Lake:
         schema = other.schema() or pa.schema([])
         table = self._table() or self._create(schema)
         prefix = _adopting(table.version())
-        self._sweep(table, prefix)
-        with self._translated("adopt rows into"):
+        with self._swept(table, prefix), self._translated("adopt rows into"):
             here = {adopted(part.path): part for part in parts_of(self.path, table)}
             wanted = {part.path.name: part for part in parts}
             linked = [self._linked(part, here.get(name), prefix) for name, part in wanted.items()]
@@ -212,6 +218,29 @@ class Lake:
             described = [] if _plain_schema(table) == schema else [metadata(table, _json(schema), {})]
             commit(self.path, table, "ADOPT", [*described, *changes], marks)
         return self._committed()
+
+    def compact(self) -> None:
+        """Write worn files anew (see :func:`ftl.collect.compaction.worn`); every row stays as it is.
+
+        Raises:
+            LakeConflict: somebody else committed meanwhile.
+        """
+        table = self._table()
+        parts = [] if table is None else worn(parts_of(self.path, table))
+        if not parts:
+            return
+        schema, prefix = _plain_schema(table), f"compact-{table.version():012d}-"
+        with self._swept(table, prefix), self._translated("compact"):
+            rows = (rows for part in parts for rows in alive_rows(part, schema))
+            added = [add(part, {}, changes=False) for part in write_parts(self.path, prefix, rows, schema)]
+            known = descriptors(self.path, table.version())
+            removed = [remove(part.path, known, changes=False) for part in parts]
+            commit(self.path, table, "OPTIMIZE", [*removed, *added], {})
+
+    def vacuum(self, keep: Keep, now: datetime, needed: int | None = None) -> int:
+        """Remove what only versions need that are no longer to be kept; see :func:`ftl.collect.vacuum.vacuum`."""
+        with self._translated("remove old files of"):
+            return vacuum(self.path, keep, now, needed) if (self.path / "_delta_log").is_dir() else 0
 
     def append(self, rows: pa.Table) -> None:
         """Add rows, creating the table."""
@@ -235,10 +264,21 @@ class Lake:
         with self._translated("open"):
             if not DeltaTable.is_deltatable(str(self.path)):
                 return None
+            self._require_kept(self._pinned)
             table = DeltaTable(str(self.path), version=self._pinned)
             if self._at is not None:
                 table.load_as_version(self._at)
+                # Where the log no longer says what was there then, delta-rs takes its first version.
+                then = table.version()
+                self._require_kept(then - 1 if self._at.timestamp() < written_at(self.path, then) else then)
             return table
+
+    def _require_kept(self, version: int | None) -> None:
+        if version is not None and 0 <= version < self.oldest:
+            raise LakeError(
+                f"Version {version} of the table {self.path} is no longer kept; the oldest is {self.oldest}.",
+                cure="Ask for a later one. The table's setting `keep` says how long its versions stay.",
+            )
 
     def _require(self) -> Any:
         table = self._table()
@@ -294,8 +334,18 @@ class Lake:
                 yield remove(part.path, named)
             yield add(part, vectors)
 
+    @contextmanager
+    def _swept(self, table: Any, prefix: str) -> Iterator[None]:
+        """Remove what an attempt that was killed has left, and, if this one fails, what it has written."""
+        self._sweep(table, prefix)
+        try:
+            yield
+        except BaseException:
+            self._sweep(self._require(), prefix)  # the commit may have succeeded, and what came after it not
+            raise
+
     def _sweep(self, table: Any, prefix: str) -> None:
-        """Remove what a killed `replace` of this very version left. No commit can name these files any more.
+        """Remove files of this prefix that the newest version does not name. No commit can name them any more.
 
         Only safe because the caller holds :func:`ftl.collect.lock.exclusive`.
         """
@@ -317,12 +367,6 @@ class Lake:
             if part.alive:
                 yield add(part, vectors)
 
-    def _compact(self) -> None:
-        table = self._require()
-        if len(table.file_uris()) > _FILES_BEFORE_COMPACTION:
-            with self._translated("compact"):
-                table.optimize.compact()
-
     def _committed(self) -> int:
         version: int = self._require().version()
         log.info("lake.committed", extra={"table": self.path.name, "version": version})
@@ -339,6 +383,8 @@ class Lake:
                 f"Another process committed to {self.path} first.", cure="Try again: nothing of this attempt was kept."
             ) from exc
         except (DeltaError, OSError, pa.ArrowException) as exc:
+            if disk_is_full(exc):
+                raise disk_full(f"{action} the Delta table", self.path) from exc
             raise LakeError(
                 f"Cannot {action} the Delta table {self.path}: {type(exc).__name__}: {_first_line(exc)}",
                 cure="Look for a full disk, missing rights or a damaged _delta_log.",

@@ -20,7 +20,7 @@ from ftl.consortium import Consortium, Node
 from ftl.consortium.model import Table
 from ftl.errors import MappingError
 
-_NOT_MAPPING = {"suite", "online", "lag", "null_cursor", "repeated", "history", "contract"}
+_NOT_MAPPING = {"suite", "online", "lag", "null_cursor", "repeated", "history", "contract", "keep"}
 """Settings of a table that change no landed row."""
 
 

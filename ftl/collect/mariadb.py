@@ -76,14 +76,19 @@ class MariaReader:
             return tuple(name for (name,) in answer(connection, _KEY, self.settings.database, table))
 
     def position(self, table: str, cursor: str | None) -> str | None:
-        """Number of rows and newest cursor; None without a cursor, as a change could then not be seen."""
+        """Newest cursor; None without a cursor, as a change could then not be seen."""
         if cursor is None:
             return None
         with self.connection() as connection, self.translated(table):
             require_columns(self.label, table, [cursor], self.columns_in(connection, table))
-            asked = f"SELECT count(*), max({_quoted(cursor)}) FROM {_quoted(table)}"  # noqa: S608 - quoted names
-            ((rows, newest),) = answer(connection, asked)
-            return f"{rows}@{newest}"
+            ((newest,),) = answer(connection, f"SELECT max({_quoted(cursor)}) FROM {_quoted(table)}")  # noqa: S608 - quoted names
+            return str(newest)
+
+    def count(self, table: str) -> int:
+        """How many rows the table has now."""
+        with self.connection() as connection, self.translated(table):
+            ((rows,),) = answer(connection, f"SELECT count(*) FROM {_quoted(table)}")  # noqa: S608 - quoted names
+            return int(rows)
 
     @contextmanager
     def snapshot(self, table: str, columns: Iterable[str], since: Since | None = None) -> Iterator[Snapshot]:
@@ -186,9 +191,12 @@ class MariaReader:
         except (pymysql.MySQLError, RuntimeError, pa.ArrowException, OSError) as exc:
             raise self.named(exc, table) from _without_password(exc, self._password)
         except BaseException as exc:
-            # A cell that connectorx cannot hold ends in a Rust panic, which is no `Exception`.
+            # A connection that breaks while rows come, and a cell that connectorx cannot hold, end in a Rust panic,
+            # which is no `Exception`.
             if type(exc).__name__ != "PanicException":
                 raise
+            if any(words in str(exc) for words in _BROKEN):
+                raise self.named(ConnectionError(_ABSENT[0]), table) from None
             raise SourceError(
                 f"{self.label}: a value of table {table!r} cannot be read.",
                 cure="Read the table through a view that casts columns of unusual types to CHAR.",
@@ -235,6 +243,10 @@ _ABSENT = (
     "Too many connections",
     "Packet sequence number wrong",
 )
+
+
+_BROKEN = ("CodecError", "IoError", "IO error", "DriverError")
+"""What connectorx panics with when the server goes away."""
 
 
 def answer(connection: Any, query: str, *values: Any) -> list[tuple[Any, ...]]:

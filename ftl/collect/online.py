@@ -6,8 +6,8 @@ date from the lake itself.
 """
 
 import hashlib
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 
 from ftl.collect.cast import LAKE_TYPES, cast
 from ftl.collect.derive import sandbox
+from ftl.collect.disk import disk_full, disk_is_full, has_no_room
 from ftl.collect.identity import identities
 from ftl.collect.lake import Lake
 from ftl.collect.mapping import Mapping
@@ -89,7 +90,7 @@ class OnlineStore:
         """
         if self._path is None:
             return
-        with self._opened().begin(write=True) as writing:
+        with self._changing() as writing:
             for key in _keys(removed, self._mapping.key):
                 writing.delete(key)
             self._put(writing, rows)
@@ -119,7 +120,7 @@ class OnlineStore:
             self._env = None
 
     def _rewrite(self, lake: Lake, rows: pa.Table, number: int, *, everything: bool) -> None:
-        with self._opened().begin(write=True) as writing:
+        with self._changing() as writing:
             if everything:
                 writing.drop(self._opened().open_db(txn=writing), delete=False)
             self._put(writing, rows)
@@ -128,6 +129,23 @@ class OnlineStore:
                 for key in [key for key in writing.cursor().iternext(values=False) if key not in known]:
                     writing.delete(key)
             writing.put(_NUMBER, str(number).encode())
+
+    @contextmanager
+    def _changing(self) -> Iterator[Any]:
+        """A transaction that is kept as a whole or not at all.
+
+        Raises:
+            LakeError: the disk is full.
+        """
+        import lmdb
+
+        try:
+            with self._opened().begin(write=True) as writing:
+                yield writing
+        except lmdb.Error as exc:
+            if self._path is not None and (disk_is_full(exc) or has_no_room(self._path)):
+                raise disk_full("write the online store", self._path) from exc
+            raise
 
     def _put(self, writing: Any, rows: pa.Table) -> None:
         for first in range(0, rows.num_rows, _ROWS_AT_ONCE):

@@ -1,6 +1,6 @@
 """The data files of one version of a Delta table, read without the rows that its deletion vectors name."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -115,6 +115,27 @@ def _alive(part: Part, schema: pa.Schema, wanted: pa.Schema, condition: ds.Expre
 
 def _dataset(paths: list[str], schema: pa.Schema) -> ds.Dataset:
     return ds.dataset(paths, schema=schema, format="parquet")
+
+
+def alive_rows(part: Part, schema: pa.Schema) -> Iterator[pa.Table]:
+    """The rows of a file that are part of the table, in their order, a few megabytes at a time.
+
+    Args:
+        part: the file.
+        schema: of the table; a column that is younger than the file is null.
+    """
+    mask, first = part.mask(), 0
+    with pq.ParquetFile(part.path) as file:
+        for batch in file.iter_batches():
+            rows = pa.table(batch).filter(mask[first : first + batch.num_rows])
+            first += batch.num_rows
+            yield pa.table([_column(rows, field) for field in schema], schema=schema)
+
+
+def _column(rows: pa.Table, field: pa.Field) -> pa.Array | pa.ChunkedArray:
+    if field.name not in rows.column_names:
+        return pa.nulls(rows.num_rows, field.type)
+    return rows.column(field.name).cast(field.type)
 
 
 def create_view(

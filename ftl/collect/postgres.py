@@ -80,13 +80,19 @@ class PostgresReader:
             return tuple(name for (name,) in _rows(cursor, query))
 
     def position(self, table: str, cursor: str | None) -> str | None:
-        """Number of rows and newest cursor; None without a cursor, as a change could then not be seen."""
+        """Newest cursor; None without a cursor, as a change could then not be seen."""
         if cursor is None:
             return None
         with self._cursor() as reader, self._translated(table):
             require_columns(self.label, table, [cursor], self._columns(reader, table))
-            ((rows, newest),) = _rows(reader, f"SELECT count(*), max({_quoted(cursor)})::text FROM {self._name(table)}")  # noqa: S608 - quoted names
-            return f"{rows}@{newest}"
+            ((newest,),) = _rows(reader, f"SELECT max({_quoted(cursor)})::text FROM {self._name(table)}")  # noqa: S608 - quoted names
+            return str(newest)
+
+    def count(self, table: str) -> int:
+        """How many rows the table has now."""
+        with self._cursor() as cursor, self._translated(table):
+            ((rows,),) = _rows(cursor, f"SELECT count(*) FROM {self._name(table)}")  # noqa: S608 - quoted names
+            return int(rows)
 
     @contextmanager
     def snapshot(

@@ -54,7 +54,7 @@ def _lakes(node: Node, at: int | datetime | None) -> dict[tuple[str, str], Lake]
         for table in node.party.tables:
             path = {"landed": node.landed, "validated": node.validated, "history": node.history}[layer](table)
             newest = Lake(path).version
-            if newest is not None and (not isinstance(at, int) or at <= newest):
+            if newest is not None and (not isinstance(at, int) or Lake(path).oldest <= at <= newest):
                 found[layer, table] = Lake(path, **pinned)
     return found
 

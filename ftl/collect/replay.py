@@ -19,11 +19,12 @@ import pyarrow.compute as pc
 from ftl.collect.cells import cells
 from ftl.collect.history import keep_history
 from ftl.collect.lake import SYNC
+from ftl.collect.leaving import GONE
 from ftl.collect.lock import exclusive
 from ftl.collect.mapping import Mapped, Mapping
 from ftl.collect.online import OnlineStore
 from ftl.collect.refused import Clock, Refusal, current, joined_key
-from ftl.collect.session import GONE, Session
+from ftl.collect.session import Session
 from ftl.consortium import Node
 from ftl.errors import LakeError
 

@@ -14,9 +14,9 @@ import pyarrow.compute as pc
 from ftl.collect.ahead import ahead
 from ftl.collect.cast import LAKE_TYPES, cast, plain
 from ftl.collect.contract import Terms, judge
-from ftl.collect.derive import Derivation
 from ftl.collect.files import FileReader
 from ftl.collect.lake import SYNC, Lake
+from ftl.collect.leaving import GONE, Leaving
 from ftl.collect.mapping import Mapped, Mapping, number, records
 from ftl.collect.refused import Clock, Refusal, Refused, joined_key
 from ftl.collect.report import Mode, Step, SyncProgress, SyncReport
@@ -24,12 +24,9 @@ from ftl.collect.source import Position, Since, Snapshot, Source, open_source
 from ftl.collect.watermark import NOTHING, as_mark, as_position, earlier, newest
 from ftl.consortium import Node
 from ftl.consortium.landing import Contract
-from ftl.errors import MappingError, SourceError
+from ftl.errors import SourceError
 
 log = logging.getLogger(__name__)
-
-GONE = "_deleted"
-"""Column of mapped rows where the table declares `deleted`: whether the row has left."""
 
 
 @dataclass
@@ -60,6 +57,7 @@ class Session:
     Attributes:
         number: of this sync; the previous one's plus 1. A rerun after a crash gets the same number.
         last_full: number of the last full sync, 0 when there was none.
+        last_scanned: rows that the source gave at the last sync; None where that was never noted.
         at_source: fingerprint of the source's state before anything is read; None where it cannot say.
     """
 
@@ -74,10 +72,11 @@ class Session:
         self.started = self.clock()
         self.lake = Lake(self.node.landed(self.table))
         self.refused = Refused(self.node.quarantine(self.table))
-        marks = self.lake.marks("sync", "full", "source", "mapping", "watermark")
+        marks = self.lake.marks("sync", "full", "source", "mapping", "watermark", "scanned")
         self.last, self.last_full = marks[0] or 0, marks[1] or 0
         self._last_source, self._last_mapping = marks[2], marks[3]
         self.last_watermark = NOTHING if marks[4] is None else marks[4]
+        self.last_scanned = marks[5]
         self.number = self.last + 1
         self.source: Source = open_source(self.node, self.mapping.settings.source)
         self.at_source = self._fingerprint()
@@ -229,6 +228,7 @@ class Session:
             "mapping": self.mapping.fingerprint,
             "watermark": self.seen.newest if full == self.number else max(self.seen.newest, self.last_watermark),
             "at": as_mark(self.started),
+            "scanned": self.seen.scanned,
             **self._file_marks,
         }
 
@@ -281,22 +281,13 @@ class Session:
         return rows
 
     @cached_property
-    def _leaving(self) -> Derivation | None:
-        expression = self.mapping.settings.deleted
-        if expression is None:
-            return None
-        try:
-            asked = {GONE: f"coalesce(TRY_CAST(({expression}\n) AS BOOLEAN), false)"}
-            return Derivation(self.mapping.label, asked, self.mapping.schema)
-        except MappingError as error:
-            message = error.message.replace(f".derived.{GONE}", ".deleted")
-            raise MappingError(message, cure=error.cure) from error
+    def _leaving(self) -> Leaving:
+        return Leaving(self.mapping)
 
     def _marked(self, rows: pa.Table) -> pa.Table:
-        if self._leaving is None:
+        if self.mapping.settings.deleted is None:
             return rows
-        marked = self._leaving.apply(rows.select(self.mapping.schema.names))
-        return rows.append_column(GONE, marked.column(GONE))
+        return rows.append_column(GONE, pa.array(self._leaving.rows(rows)))
 
     def _fingerprint(self) -> int | None:
         position = self.source.position(self.mapping.settings.table, self.mapping.source_cursor)

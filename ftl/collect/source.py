@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import date, datetime
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import pyarrow as pa
 
@@ -71,6 +71,8 @@ class Source(Protocol):
     def position(self, table: str, cursor: str | None) -> str | None:
         """A text that differs when the table may have changed; None where the source cannot say.
 
+        That of a :class:`Counting` source need not differ where only the number of rows does.
+
         Args:
             table: name at the source.
             cursor: source column that grows with every change, if there is one.
@@ -85,6 +87,15 @@ class Source(Protocol):
         Raises:
             SourceError: there is no such table or column; names the nearest one, or what to grant.
         """
+        ...
+
+
+@runtime_checkable
+class Counting(Protocol):
+    """A source that counts the rows of a table at so high a cost that its `position` does without."""
+
+    def count(self, table: str) -> int:
+        """How many rows the table has now."""
         ...
 
 

@@ -98,7 +98,7 @@ class SqliteReader:
         return found
 
     def _open(self) -> sqlite3.Connection:
-        if not self.path.is_file():
+        if not _is_file(self.path):
             raise SourceError(
                 f"{self.label}.path: there is no file {self.path}.{_nearest_file(self.path)}",
                 cure="Correct the path; a relative one starts at the folder of consortium.yaml.",
@@ -166,6 +166,14 @@ def _utc_day(value: date) -> date:
 def _unix_day(value: date) -> int:
     day = _utc_day(value)
     return int(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp())
+
+
+def _is_file(path: Path) -> bool:
+    """Whether it is there, as far as this user may see; one in a folder that it may not enter is opened in vain."""
+    try:
+        return path.is_file()
+    except PermissionError:
+        return True
 
 
 def _nearest_file(path: Path) -> str:

@@ -59,11 +59,18 @@ class LocalFolder:
 
     def names(self) -> tuple[str, ...]:
         """All files."""
-        if not self._folder.is_dir():
+        try:
+            next(self._folder.iterdir(), None)  # of a folder that may not be read, a search tells that it is empty
+        except PermissionError as exc:
+            raise SourceError(
+                f"{self._label}.path: this user may not list {self._folder}.",
+                cure="Let it read and enter that folder and enter those above it.",
+            ) from exc
+        except OSError as exc:
             raise SourceError(
                 f"{self._label}.path: there is no folder {self._folder}.",
                 cure="Correct the path; a relative one starts at the folder of consortium.yaml.",
-            )
+            ) from exc
         return tuple(sorted(self._named(path) for path in self._folder.rglob("*") if path.is_file()))
 
     def matching(self, pattern: str) -> list[str]:
@@ -80,7 +87,11 @@ class LocalFolder:
     @contextmanager
     def local(self, names: Sequence[str]) -> Iterator[list[Path]]:
         """The files themselves."""
-        yield [self._folder / name for name in names]
+        paths = [self._folder / name for name in names]
+        for path in paths:
+            if path.exists() and not os.access(path, os.R_OK, effective_ids=True):
+                raise SourceError(f"{self._label}: this user may not read {path}.", cure="Let it read the file.")
+        yield paths
 
     def _named(self, path: Path) -> str:
         return path.relative_to(self._folder).as_posix()

@@ -21,13 +21,15 @@ from ftl.collect.ahead import ahead
 from ftl.collect.history import keep_history
 from ftl.collect.increment import Interval, backfill, bounds, increment
 from ftl.collect.lake import Lake
+from ftl.collect.leaving import GONE
 from ftl.collect.lock import exclusive
 from ftl.collect.mapping import Mapping
 from ftl.collect.online import OnlineStore
 from ftl.collect.refused import Clock, current
 from ftl.collect.report import Mode, SyncProgress, SyncReport
-from ftl.collect.session import GONE, Session
-from ftl.collect.source import Position, Snapshot
+from ftl.collect.session import Session
+from ftl.collect.source import Counting, Position, Snapshot
+from ftl.collect.tidying import tidy
 from ftl.collect.watermark import as_position
 from ftl.consortium import Node
 from ftl.errors import MappingError
@@ -76,6 +78,7 @@ def collect(
         if mapping.settings.online:
             with closing(OnlineStore.of(node, table, mapping)) as online:
                 online.refresh(session.lake)
+        tidy(node, table, session.started)
     log.info("collect.done", extra={"sync": msgspec.structs.asdict(report)})
     return report
 
@@ -142,12 +145,15 @@ def _full(session: Session) -> SyncReport:
 
 
 def _nothing_deleted(session: Session) -> bool:
-    """An incremental sync sees no deletion; whether there was one shows in the number of rows."""
+    """Whether the source has as many rows as the last sync left: nothing else shows a deletion."""
+    source, table = session.source, session.mapping.settings.table
     if session.last == session.last_full:
-        return True
+        return not isinstance(source, Counting) or source.count(table) == session.last_scanned
+    refused = current(session.node, session.table)
+    at_collect = pc.sum(pc.equal(refused.column("stage"), "collect")).as_py() or 0
+    if isinstance(source, Counting):
+        return source.count(table) == session.lake.count() + at_collect
     with session.snapshot(None) as snapshot:
-        refused = current(session.node, session.table)
-        at_collect = pc.sum(pc.equal(refused.column("stage"), "collect")).as_py() or 0
         return snapshot.rows == session.lake.count() + at_collect
 
 

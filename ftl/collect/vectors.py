@@ -55,6 +55,14 @@ def write_vectors(folder: Path, vectors: Mapping[str, NDArray[np.int64]]) -> dic
     return found
 
 
+def file_name(vector: Descriptor) -> str:
+    """The file of the table's folder that holds a vector written by :func:`write_vectors`."""
+    text = vector["pathOrInlineDv"][-20:]
+    words = (text[first : first + 5] for first in range(0, 20, 5))
+    numbers = (sum(_Z85.index(char) * 85 ** (4 - place) for place, char in enumerate(word)) for word in words)
+    return f"deletion_vector_{uuid.UUID(bytes=struct.pack('>4I', *numbers))}.bin"
+
+
 def encode(positions: NDArray[np.int64]) -> bytes:
     """The set as the Delta protocol stores it.
 

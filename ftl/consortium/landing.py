@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 NullCursor = Literal["wait", "always", "refuse"]
 Repeated = Literal["stop", "newest"]
@@ -24,3 +24,14 @@ class Contract(BaseModel):
     """A mapped column that has another type: its cells are cast as before; stops the sync; or its cells are missing
     from now on.
     """
+
+
+class Keep(BaseModel):
+    """How long old versions of the table stay readable, by number or time; what only they need is then removed."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    days: float = Field(30, ge=0, allow_inf_nan=False)
+    """After another version has taken its place, and an hour at least, for queries that are under way."""
+    versions: int = Field(10_000, ge=1)
+    """At most so many, the newest ones: a stream makes several a second."""

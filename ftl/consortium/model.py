@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from ftl.consortium.deciding import Income, Registry, Scorecard
-from ftl.consortium.landing import Contract, NullCursor, Repeated
+from ftl.consortium.landing import Contract, Keep, NullCursor, Repeated
 from ftl.consortium.servers import KafkaSource, MariaSource, Port, PostgresSource
 from ftl.consortium.stores import DltSource, FileSource
 from ftl.consortium.windows import WindowSource
@@ -117,6 +117,8 @@ class Table(Settings):
     """Whether every state of every row is kept, with the time from and until which it stood."""
     contract: Contract = Contract()
     """What happens when the columns of the source change."""
+    keep: Keep = Keep()
+    """How long old versions of the table stay readable."""
     derived: dict[Name, str] = {}
     """New column to SQL expression over this table's columns (DuckDB dialect), in order."""
     online: bool = False

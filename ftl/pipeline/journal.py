@@ -19,7 +19,7 @@ class Entry(msgspec.Struct, frozen=True, omit_defaults=True):
     """One finished step.
 
     Attributes:
-        step: ``collect``, ``quality``, ``train`` or ``promote``.
+        step: ``collect``, ``stream``, ``quality``, ``train`` or ``promote``.
         at: when it ended, UTC.
         seconds: how long it took.
         party, table: whose, where it belongs to one.

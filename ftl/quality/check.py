@@ -46,7 +46,7 @@ from ftl.quality.against import Context, accept
 from ftl.quality.compared import compare
 from ftl.quality.rows import Rows
 from ftl.quality.suite import Rules
-from ftl.quality.validation import Finding, validate
+from ftl.quality.validation import Docs, Finding, opened_docs, validate
 
 log = logging.getLogger(__name__)
 
@@ -148,7 +148,13 @@ class _Check:
         if not self.everything and self.checked == self.sync:
             return self._report(0, 0, [], published=False)
         self.refused.discard(("quality", "blocked"), after=self.number - 1)
-        findings = self._findings()
+        if not self.rows.count and not self.everything:
+            return self._decided([])
+        with opened_docs(self.rules.node, self.rules.name) as docs:
+            return self._decided(self._findings(docs))
+
+    def _decided(self, findings: list[Finding]) -> QualityReport:
+        """Refuse and publish as the findings say."""
         blocking = [finding for finding in findings if finding.severity == "critical"]
         if blocking:
             self._block(blocking)
@@ -159,11 +165,9 @@ class _Check:
         warnings = [finding.text for finding in findings if finding not in refusing]
         return self._report(self.rows.count, self.rows.count - len(refused), warnings, published=True)
 
-    def _findings(self) -> list[Finding]:
-        if not self.rows.count and not self.everything:
-            return []
-        findings = validate(self.rules.node, self.rules.name, self.rules.build, self.rows)
-        findings += compare(self.rules.node, self.rules.name, self.rules.compared, self._context)
+    def _findings(self, docs: Docs) -> list[Finding]:
+        findings = validate(docs, self.rules.name, self.rules.build, self.rows)
+        findings += compare(docs, self.rules.name, self.rules.compared, self._context)
         refused = _at_fault(finding for finding in findings if finding.severity == "warning")
         findings = [self._counted(refused, finding) for finding in findings]
         return findings + self._repeated_identifiers(refused)

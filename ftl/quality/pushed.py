@@ -93,10 +93,12 @@ def _repeating(rows: Rows, columns: Sequence[str]) -> NDArray[np.int64]:
     """
     named = ", ".join(map(quoted, columns))
     given = " OR ".join(f"{quoted(name)} IS NOT NULL" for name in columns)
-    if not rows.parts:
+    if not rows.parts or (len(columns) == 1 and _ascending(rows, columns[0])):
         return np.empty(0, np.int64)
-    hashes = rows.ask(f"SELECT hash({named}) AS h FROM checked WHERE {given}").column("h").to_numpy()  # noqa: S608
-    hashes = np.sort(hashes)
+    asked = rows.ask(f"SELECT hash({named}) AS h FROM checked WHERE {given}").column("h")  # noqa: S608 - quoted names
+    hashes = np.concatenate([chunk.to_numpy() for chunk in asked.chunks] or [np.empty(0, np.uint64)])
+    del asked
+    hashes.sort()
     again = np.unique(hashes[1:][hashes[1:] == hashes[:-1]])
     if not len(again):
         return np.empty(0, np.int64)
@@ -106,6 +108,19 @@ def _repeating(rows: Rows, columns: Sequence[str]) -> NDArray[np.int64]:
         again=pa.table({"h": again}),
     )
     return np.asarray(found.column(0).to_numpy(), dtype=np.int64)
+
+
+def _ascending(rows: Rows, column: str) -> bool:
+    """Whether whole numbers come in ascending order, as those of a primary key mostly do: then none repeats."""
+    if str(rows.schema.field(column).type) != "int64" or _missing(rows, column) != 0:
+        return False
+    last = None
+    for chunk in rows.ask(f"SELECT {quoted(column)} AS v FROM checked").column("v").chunks:  # noqa: S608 - quoted name
+        values = chunk.to_numpy()
+        if (values[1:] <= values[:-1]).any() or (last is not None and (values[:1] <= last).any()):
+            return False
+        last = values[-1] if len(values) else last
+    return True
 
 
 def _metrics(
@@ -140,14 +155,24 @@ def _missing(rows: Rows, column: str) -> int | None:
     return bounds.nulls if bounds is not None and (rows.untouched or not bounds.nulls) else None
 
 
+class _Metrics(dict[str, Any]):
+    """Figures by Great Expectations' own identifiers, each a tuple that begins with the metric's name."""
+
+    def __init__(self, found: Mapping[str, Any]) -> None:
+        super().__init__()
+        self._found = found
+
+    def __contains__(self, _: object) -> bool:
+        return True
+
+    def __missing__(self, identifier: tuple[str, ...]) -> Any:
+        names = identifier[0], identifier[0].rsplit(".", 1)[-1], "figure"
+        return next(self._found[name] for name in names if name in self._found)
+
+
 def _judged(expectation: Any, found: Mapping[str, Any], result_format: Mapping[str, Any]) -> Any:
     """Great Expectations' own verdict on the figures."""
     runtime = {"result_format": dict(result_format)}
-    needed = expectation.get_validation_dependencies(runtime_configuration=dict(runtime)).get_metric_configurations()
-    metrics = {}
-    for one in needed:
-        name = one.metric_name if one.metric_name in found else one.metric_name.rsplit(".", 1)[1]
-        metrics[one.id] = found[name] if name in found else found["figure"]
-    result = expectation.metrics_validate(metrics, runtime_configuration=runtime)
+    result = expectation.metrics_validate(_Metrics(found), runtime_configuration=runtime)
     result.exception_info = {"raised_exception": False, "exception_traceback": None, "exception_message": None}
     return result

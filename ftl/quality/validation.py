@@ -1,9 +1,11 @@
 """Runs a suite with Great Expectations and says which rows fail what. Nothing it stores or renders lists a value."""
 
+import math
 import os
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -12,9 +14,9 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ftl.collect import exclusive
+from ftl.collect import disk_full, disk_is_full, exclusive
 from ftl.consortium import Node
-from ftl.errors import QualityError
+from ftl.errors import FtlError, QualityError
 from ftl.quality.pushed import Answer, answers
 from ftl.quality.rows import Rows
 
@@ -30,6 +32,9 @@ _PLACE = "place"
 
 _ONE_CONTEXT = threading.Lock()
 """Great Expectations keeps the open context in a global of its own; threads would get each other's."""
+
+_APART = {"id", "rendered_content", "notes", "meta"}
+"""Settings of an expectation in which two may differ and still be the same one."""
 
 _PAGES = 100
 """Newest validations that the Data Docs index lists."""
@@ -52,31 +57,84 @@ class Finding:
     unique: tuple[str, ...] = ()
 
 
-def validate(node: Node, name: str, build: Callable[[Any], None], rows: Rows) -> list[Finding]:
-    """Run a suite on `rows`, store the result in the node's context and update its Data Docs.
+def validate(docs: "Docs", name: str, build: Callable[[Any], None], rows: Rows) -> list[Finding]:
+    """Run a suite on `rows` and store the result.
 
     Args:
-        node: whose context and Data Docs.
+        docs: the node's.
         name: of the suite, for example ``bank.accounts``.
         build: adds the expectations to an empty `great_expectations.ExpectationSuite`.
         rows: nulls are *missing*.
     """
-    # One context per node: two tables that are checked at once would overwrite each other's index page.
-    with _ONE_CONTEXT, exclusive(node.home / "gx", f"check {name}", wait=True):
-        context = open_context(node.home / "gx", node.docs)
-        definition, fresh = _definition(context, name, build)
-        expectations = definition.suite.expectations
-        found = answers(rows, expectations, _STORED)
-        left = {place: one for place, one in enumerate(expectations) if place not in found}
-        batch = _batch(definition, rows, list(left.values()))
-        found |= {place: _on_frame(result, left[place], batch, rows) for place, result in _results(batch, left)}
-        ordered = [found[place] for place in range(len(expectations))]
-        place = _store(context, definition, batch, [answer.result for answer in ordered])
-        context.build_data_docs(resource_identifiers=[place, place.expectation_suite_identifier][: 1 + fresh])
-        return sorted(
-            (_finding(one, answer) for one, answer in zip(expectations, ordered, strict=True) if not _good(answer)),
-            key=lambda finding: finding.text,
-        )
+    definition, fresh = definition_of(docs.context, name, build)
+    expectations = definition.suite.expectations
+    found = answers(rows, expectations, _STORED)
+    left = {place: one for place, one in enumerate(expectations) if place not in found}
+    batch = _batch(definition, rows, list(left.values()))
+    found |= {place: _on_frame(result, left[place], batch, rows) for place, result in _results(batch, left)}
+    ordered = [found[place] for place in range(len(expectations))]
+    docs.store(definition, batch, [answer.result for answer in ordered], fresh=fresh)
+    return sorted(
+        (_finding(one, answer) for one, answer in zip(expectations, ordered, strict=True) if not _good(answer)),
+        key=lambda finding: finding.text,
+    )
+
+
+@dataclass
+class Docs:
+    """A node's Great Expectations context, and the pages of its Data Docs that are still to be written.
+
+    Attributes:
+        context: the open one.
+        waiting: identifiers of what was stored.
+    """
+
+    context: Any
+    waiting: list[Any] = field(default_factory=list)
+
+    def store(self, definition: Any, batch: Any, results: list[Any], *, fresh: bool) -> None:
+        """Keep the results as a validation of the suite.
+
+        Args:
+            definition: of the suite over a data frame.
+            batch: that was looked at.
+            results: of the suite's expectations, in their order.
+            fresh: whether the suite has changed, so that it needs a new page as well.
+        """
+        place = store(self.context, definition, batch, results)
+        self.waiting += [place, place.expectation_suite_identifier][: 1 + fresh]
+
+    def write(self) -> None:
+        """Write the pages that are waiting, and the index."""
+        if self.waiting:
+            self.context.build_data_docs(resource_identifiers=self.waiting)
+            self.waiting = []
+
+
+@contextmanager
+def opened_docs(node: Node, name: str) -> Iterator[Docs]:
+    """The node's Great Expectations context, held by one check at a time; pages are written when it is left.
+
+    Pages take longer than the checks of a small batch do, so whoever publishes does it before. Two tables that are
+    checked at once would overwrite each other's index page.
+
+    Args:
+        node: whose context and Data Docs.
+        name: of the suite.
+    """
+    with _ONE_CONTEXT, exclusive(node.home / "gx", f"check {name}", patience=math.inf):
+        try:
+            docs = Docs(open_context(node.home / "gx", node.docs))
+            try:
+                yield docs
+            finally:
+                docs.write()
+        except FtlError:
+            raise
+        except Exception as exc:  # Great Expectations has errors of its own for a file that it cannot write
+            if disk_is_full(exc):
+                raise disk_full("store the results of checks in", node.home) from exc
+            raise
 
 
 def open_context(home: Path, docs: Path) -> Any:
@@ -93,8 +151,10 @@ def open_context(home: Path, docs: Path) -> Any:
 
     home.mkdir(parents=True, exist_ok=True)
     context = gx.get_context(mode="file", context_root_dir=home)
-    if context.variables.analytics_enabled is not False:
+    if context.variables.analytics_enabled is not False or context.variables.config_variables_file_path:
         context.variables.analytics_enabled = False
+        # Else the file that this names is read at every look at a setting, dozens of times a check.
+        context.variables.config_variables_file_path = None
         context.variables.progress_bars = ProgressBarsConfig(globally=False)
         context.variables.data_docs_sites = {"data_docs": _site(docs)}
         context.variables.save()
@@ -110,12 +170,17 @@ def _site(docs: Path) -> dict[str, Any]:
     }
 
 
-def _definition(context: Any, name: str, build: Callable[[Any], None]) -> tuple[Any, bool]:
-    """(the suite over a data frame, whether it is another suite than the last time)."""
+def definition_of(context: Any, name: str, build: Callable[[Any], None]) -> tuple[Any, bool]:
+    """(the suite over a data frame, whether it is another suite than the last time).
+
+    Args:
+        context: the node's.
+        name: of the suite.
+        build: adds the expectations to an empty `great_expectations.ExpectationSuite`.
+    """
     import great_expectations as gx
 
-    # Great Expectations writes a suite that it already knows to disk after every addition; a draft it does not know.
-    draft = gx.ExpectationSuite(f"{name}.draft")
+    draft = _draft(f"{name}.draft")
     build(draft)
     known = _known(context, name)
     if known is not None and _settings(known.suite) == _settings(draft):
@@ -126,6 +191,26 @@ def _definition(context: Any, name: str, build: Callable[[Any], None]) -> tuple[
     stored = context.suites.add_or_update(suite)
     definition = gx.ValidationDefinition(name=name, data=batch, suite=stored)
     return context.validation_definitions.add_or_update(definition), True
+
+
+def _draft(name: str) -> Any:
+    """An empty `great_expectations.ExpectationSuite` that no store knows: a known one is written at every addition."""
+    import great_expectations as gx
+
+    class Draft(gx.ExpectationSuite):  # type: ignore[misc]
+        """Takes an expectation once, as its parent does, but without comparing it with every other one."""
+
+        def add_expectation(self, expectation: Any) -> Any:
+            if expectation.id:
+                return super().add_expectation(expectation)  # says that it belongs to another suite
+            stated = repr((expectation.expectation_type, expectation.dict(exclude=_APART)))
+            if stated not in added:
+                added.add(stated)
+                self.expectations.append(expectation)
+            return expectation
+
+    added = set[str]()
+    return Draft(name)
 
 
 def _known(context: Any, name: str) -> Any:
@@ -188,8 +273,15 @@ def _on_frame(result: Any, expectation: Any, batch: Any, rows: Rows) -> Answer:
     return Answer(result, rows.places[np.unique(np.asarray(again["unexpected_index_list"], dtype=np.int64))])
 
 
-def _store(context: Any, definition: Any, batch: Any, results: list[Any]) -> Any:
-    """Keep the results as a validation of the suite; gives the validation's identifier."""
+def store(context: Any, definition: Any, batch: Any, results: list[Any]) -> Any:
+    """Keep the results as a validation of the suite; gives the validation's identifier.
+
+    Args:
+        context: the node's.
+        definition: of the suite over a data frame.
+        batch: that was looked at.
+        results: of the suite's expectations, in their order.
+    """
     from great_expectations.core.expectation_validation_result import ExpectationSuiteValidationResult
     from great_expectations.core.run_identifier import RunIdentifier
     from great_expectations.data_context.types.resource_identifiers import (

@@ -67,7 +67,7 @@ def _changed(node: Node, table: str, known: int | None, newest: int) -> pa.Table
     """Rows with :data:`~ftl.collect.CHANGE`; all of them where the known version is none of this table."""
     path = node.validated(table)
     key = node.party.tables[table].key or node.consortium.identifiers
-    if known is not None and known <= newest:
+    if known is not None and Lake(path).oldest <= known <= newest:
         return difference(Lake(path, known), Lake(path, newest), key)
     rows = Lake(path, newest).read()
     return rows.append_column(CHANGE, pa.repeat(pa.scalar("insert"), rows.num_rows))

@@ -2,28 +2,24 @@
 
 import itertools
 import json
-import multiprocessing
-import os
 import random
 import shutil
 import signal
 import time
-from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 from collect_bank import Bank, customer, landed, open_bank
+from dying import die
 
+from benchmarks.collect.killing import run
 from ftl.collect import Lake, collect, current
 from ftl.consortium import Node
 
 ROWS_PER_BATCH = 40
 """So that 100 rows come in three batches."""
-
-_FORKS = multiprocessing.get_context("forkserver")
-_FORKS.set_forkserver_preload(["ftl.collect.sync", "ftl.collect.sqlite", "deltalake", "duckdb", "pytest"])
 
 
 def _moment() -> datetime:
@@ -37,18 +33,8 @@ def _sync(node: Node, mode: Any, die_before: int | None) -> None:
     from ftl.collect.lake import Lake
     from ftl.collect.writing import DataFile
 
-    steps = itertools.count(1)
-
-    def fragile(method: Callable[..., Any]) -> Callable[..., Any]:
-        def wrapped(*arguments: Any, **named: Any) -> Any:
-            if next(steps) == die_before:
-                os.kill(os.getpid(), signal.SIGKILL)
-            return method(*arguments, **named)
-
-        return wrapped
-
     ftl.collect.sqlite.BATCH_ROWS = ROWS_PER_BATCH
-    for owner, name in (
+    steps = (
         (Lake, "append"),
         (Lake, "delete"),
         (Lake, "_create"),
@@ -58,20 +44,13 @@ def _sync(node: Node, mode: Any, die_before: int | None) -> None:
         (ftl.collect.lake, "write_vectors"),
         (ftl.collect.lake, "commit"),
         (Lake, "_committed"),
-    ):
-        setattr(owner, name, fragile(getattr(owner, name)))
+    )
+    die(steps, die_before)
     collect(node, "customers", mode, _moment)
 
 
 def _run(node: Node, mode: str, die_before: int | None, kill_after: float | None = None) -> int:
-    process = _FORKS.Process(target=_sync, args=(node, mode, die_before))
-    process.start()
-    if kill_after is not None:
-        time.sleep(kill_after)
-        process.kill()
-    process.join(timeout=60)
-    assert process.exitcode is not None
-    return process.exitcode
+    return run(_sync, node, mode, die_before, kill_after=kill_after)
 
 
 def _state(node: Node) -> tuple[list[dict[str, Any]], list[tuple[str, str]]]:

@@ -1,4 +1,3 @@
-import multiprocessing
 import random
 import signal
 import threading
@@ -12,13 +11,11 @@ from mariadb_server import Maria
 from stream_run import lake_rows, now, started, streaming, until
 from test_collect_mariadb import EXPECTED, ODD_COLUMNS, fill_odd
 
+from benchmarks.collect.killing import FORKS
 from ftl.collect import Lake, collect, current
 from ftl.collect.stream import Pace, follow
 from ftl.consortium import Node
 from ftl.errors import SourceError
-
-_FORKS = multiprocessing.get_context("forkserver")
-_FORKS.set_forkserver_preload(["ftl.collect.stream.follow", "deltalake", "duckdb", "pymysql"])
 
 
 class Table:
@@ -217,7 +214,7 @@ def test_a_mariadb_stream_killed_at_random_moments_ends_equal_to_the_source(tabl
     draw = random.Random(2)
     table.change(*((number, customer(number)) for number in range(100)))
     for _ in range(5):
-        process = _FORKS.Process(target=_follow_forever, args=(node,))
+        process = FORKS.Process(target=_follow_forever, args=(node,))
         process.start()
         ends = time.monotonic() + draw.uniform(0.3, 1.5)
         while time.monotonic() < ends:

@@ -1,5 +1,4 @@
 import json
-import multiprocessing
 import os
 import random
 import signal
@@ -18,14 +17,12 @@ from collect_bank import Server, customer, landed, make_node
 from ruamel.yaml import YAML
 from stream_run import lake_rows, now, started, streaming, until
 
+from benchmarks.collect.killing import FORKS
 from ftl.collect import Lake, Mapping, Mode, collect, current
 from ftl.collect.online import OnlineStore
 from ftl.collect.stream import Pace, drop_stream, follow, status_of
 from ftl.consortium import Node
 from ftl.errors import LakeConflict, SourceError, SourceUnavailable
-
-_FORKS = multiprocessing.get_context("forkserver")
-_FORKS.set_forkserver_preload(["ftl.collect.stream.follow", "deltalake", "duckdb", "psycopg2"])
 
 
 class Table:
@@ -93,7 +90,10 @@ def _dropped(table: Table) -> bool:
     return True
 
 
-def test_a_stream_starts_with_the_whole_table_and_goes_on_with_every_change(table: Table, tmp_path: Path) -> None:
+def test_a_stream_starts_with_the_whole_table_and_goes_on_with_every_change(
+    table: Table, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
     node = table.node(tmp_path)
     table.change(*((number, customer(number)) for number in range(200)))
     with streaming(node):
@@ -108,6 +108,11 @@ def test_a_stream_starts_with_the_whole_table_and_goes_on_with_every_change(tabl
     assert status is not None
     assert (status.state, status.refused) == ("stopped", 0)
     assert status.lag_seconds is None
+    batches = [record.batch for record in caplog.records if record.message == "collect.batch"]  # type: ignore[attr-defined]
+    assert [batch["table"] for batch in batches] == ["customers"] * status.batches
+    assert batches[-1]["rows"] == status.rows
+    assert batches[-1]["bytes"] > 0
+    assert batches[-1]["lag_seconds"] >= 0
 
 
 def test_a_stream_keeps_the_online_store_as_new_as_the_lake(table: Table, tmp_path: Path) -> None:
@@ -361,7 +366,7 @@ def test_a_stream_killed_at_random_moments_ends_equal_to_the_source(table: Table
     draw = random.Random(1)
     table.change(*((number, customer(number)) for number in range(100)))
     for _ in range(6):
-        process = _FORKS.Process(target=_follow_forever, args=(node,))
+        process = FORKS.Process(target=_follow_forever, args=(node,))
         process.start()
         ends = time.monotonic() + draw.uniform(0.3, 1.5)
         while time.monotonic() < ends:

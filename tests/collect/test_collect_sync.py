@@ -195,8 +195,9 @@ def test_repeated_keys_among_changed_rows_are_counted_and_not_shown(
 
 
 def test_of_two_syncs_at_once_one_wins_and_the_other_says_so(
-    request: pytest.FixtureRequest, tmp_path: Any, clock: Any
+    request: pytest.FixtureRequest, tmp_path: Any, clock: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("ftl.collect.lock.LOCK_SECONDS", 0)
     bank = open_bank("sqlite", tmp_path, request)
     bank.write([customer(1, SCORE="?"), customer(2)])
     told: list[str] = []

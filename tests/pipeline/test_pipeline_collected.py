@@ -6,8 +6,10 @@ import pytest
 from matplotlib.image import imread
 
 from ftl.collect import SyncReport
-from ftl.pipeline.collected import lag_seconds, write_collected
-from ftl.pipeline.journal import Entry
+from ftl.collect.stream import StreamStatus
+from ftl.consortium import Consortium, Folder
+from ftl.pipeline.collected import StreamNotes, lag_seconds, write_collected
+from ftl.pipeline.journal import Entry, entries
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
@@ -42,6 +44,39 @@ def test_rows_and_lag_of_every_synced_table_are_drawn(tmp_path: Path) -> None:
     assert imread(tmp_path / "one.png").shape[2] == 4
     assert write_collected(led[:2], tmp_path / "less.png")
     assert (tmp_path / "one.png").read_bytes() != (tmp_path / "less.png").read_bytes()
+
+
+def test_a_stream_is_journalled_with_its_first_batch_once_a_minute_and_at_its_end(tmp_path: Path) -> None:
+    folder = two_parties(tmp_path)
+    notes = StreamNotes(folder)
+    for second, rows in ((0, 0), (1, 10), (30, 50), (61, 90), (70, 95)):
+        lag = 2.6 if rows else None
+        notes.note(StreamStatus("bank", "accounts", "streaming", rows, rows, 0, 0, 1, 1, lag, 0, moment(second)))
+    notes.note(StreamStatus("bank", "accounts", "stopped", 95, 94, 0, 1, 1, 1, None, 0, moment(71)))
+    found = [entry for entry in entries(folder) if entry.step == "stream"]
+    assert [(entry.at, entry.seconds, entry.counts) for entry in found] == [
+        (moment(1), 0.0, {"read": 10, "landed": 10, "quarantined": 0, "lag_seconds": 3}),
+        (moment(61), 60.0, {"read": 80, "landed": 80, "quarantined": 0, "lag_seconds": 3}),
+        (moment(71), 10.0, {"read": 5, "landed": 4, "quarantined": 1}),
+    ]
+    assert write_collected(found, tmp_path / "streams.png")
+
+
+def two_parties(root: Path) -> Folder:
+    party = {
+        "sources": {"files": {"kind": "csv", "path": "data"}},
+        "tables": {
+            "people": {"source": "files", "table": "p.csv", "columns": {"id": {"from": "ID", "type": "string"}}}
+        },
+        "features": {"table": "people", "columns": ["id"]},
+    }
+    parties = {"bank": party | {"role": "active", "label": {"column": "id"}}, "shop": party | {"role": "passive"}}
+    values = {"version": 1, "name": "test", "identifiers": ["id"], "parties": parties}
+    return Folder(root, Consortium.model_validate(values))
+
+
+def moment(second: int) -> datetime:
+    return NOON + timedelta(seconds=second)
 
 
 def test_without_a_sync_nothing_is_drawn(tmp_path: Path) -> None:

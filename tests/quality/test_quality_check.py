@@ -170,6 +170,14 @@ def test_a_changed_suite_checks_all_rows_again(checked: Checked) -> None:
     assert (report.rows, report.passed, report.quarantined) == (10, 10, 0)
 
 
+def test_rows_can_be_read_before_their_page_of_the_data_docs_is_written(checked: Checked) -> None:
+    checked.node.docs.parent.mkdir(parents=True, exist_ok=True)
+    checked.node.docs.write_text("where the pages should be", encoding="utf-8")
+    with pytest.raises(OSError, match="data_docs"):
+        checked.load([customer(number) for number in range(20)])
+    assert read_validated(checked.node, "customers").num_rows == 20
+
+
 def test_data_docs_show_the_checks_and_name_nobody(checked: Checked) -> None:
     source = [customer(number) for number in range(30)]
     source[5] = customer(5, KNR="nonsense", TEL="+86 555 1234")
@@ -245,7 +253,8 @@ def test_an_unknown_column_names_the_nearest(checked: Checked) -> None:
         read_validated(checked.node, "customers", ["limt"])
 
 
-def test_a_check_during_a_sync_says_so(checked: Checked) -> None:
+def test_a_check_during_a_sync_says_so(checked: Checked, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ftl.collect.lock.LOCK_SECONDS", 0)
     checked.load([customer(1)])
     checked.bank.write([customer(1), customer(2)])
     told = []

@@ -1,28 +1,22 @@
 """Checks killed with SIGKILL before every step that writes, and run again."""
 
 import itertools
-import multiprocessing
-import os
 import shutil
 import signal
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 from collect_bank import customer, landed
+from dying import die
 from quality_checked import Checked, at_times
 
+from benchmarks.collect.killing import run
 from ftl.collect import collect
 from ftl.consortium import Node
 from ftl.errors import LakeError
 from ftl.quality import check, quarantined, read_validated
 
 LATER = "2024-05-02 00:00:00"
-
-_FORKS = multiprocessing.get_context("forkserver")
-_FORKS.set_forkserver_preload(
-    ["ftl.quality", "ftl.collect.sqlite", "deltalake", "duckdb", "pytest", "great_expectations"]
-)
 
 
 def _check(node: Node, die_before: int) -> None:
@@ -31,17 +25,7 @@ def _check(node: Node, die_before: int) -> None:
     from ftl.collect.lake import Lake
     from ftl.collect.writing import DataFile
 
-    steps = itertools.count(1)
-
-    def fragile(method: Callable[..., Any]) -> Callable[..., Any]:
-        def wrapped(*arguments: Any, **named: Any) -> Any:
-            if next(steps) == die_before:
-                os.kill(os.getpid(), signal.SIGKILL)
-            return method(*arguments, **named)
-
-        return wrapped
-
-    for owner, name in (
+    steps = (
         (Lake, "append"),
         (Lake, "delete"),
         (Lake, "_create"),
@@ -51,17 +35,15 @@ def _check(node: Node, die_before: int) -> None:
         (ftl.collect.lake, "write_vectors"),
         (ftl.collect.lake, "commit"),
         (Lake, "_committed"),
-    ):
-        setattr(owner, name, fragile(getattr(owner, name)))
+    )
+    die(steps, die_before)
     check(node, "customers", at_times())
 
 
 def _killed(node: Node, step: int) -> bool:
-    process = _FORKS.Process(target=_check, args=(node, step))
-    process.start()
-    process.join(timeout=120)
-    assert process.exitcode in (0, -signal.SIGKILL)
-    return process.exitcode != 0
+    code = run(_check, node, step)
+    assert code in (0, -signal.SIGKILL)
+    return code != 0
 
 
 def _state(node: Node) -> tuple[list[dict[str, Any]], list[tuple[str, str]]]:

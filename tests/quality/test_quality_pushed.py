@@ -122,6 +122,28 @@ def test_the_files_answer_what_a_data_frame_answers(
             assert ours.rows.tolist() == rows.places[at_fault].tolist(), name
 
 
+@pytest.mark.parametrize(
+    ("keys", "dead", "places"),
+    [
+        ([[1, 2, 3], [4, 5, 6]], [], []),
+        ([[1, 2, 3], [3, 4, 5]], [], [2, 3]),
+        ([[1, 2, 3], [3, 4, 5]], [3], []),
+        ([[1, 2, 2], [3, 4, 5]], [], [1, 2]),
+        ([[4, 5, 6], [1, 5, 7]], [], [1, 4]),
+        ([[4, 5, 6], [1, 2, 3]], [], []),
+    ],
+)
+def test_a_repeated_key_is_found_in_ascending_order_or_not(
+    folder: Path, keys: list[list[int]], dead: list[int], places: list[int]
+) -> None:
+    tables = [[(key, 0.5, "a", "b", 1) for key in some] for some in keys]
+    rows = stored(Lake(folder / "keys"), tables, frozenset(dead))
+    found = answers(rows, [gxe.ExpectColumnValuesToBeUnique(column="n")], FORMAT)[0]
+    assert found.rows is not None
+    assert found.rows.tolist() == places
+    assert found.result.success == (not places)
+
+
 class ExpectColumnValuesToBeBetween(gxe.ExpectColumnValuesToBeBetween):
     """A party's own, of the same name."""
 

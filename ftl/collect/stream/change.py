@@ -81,12 +81,14 @@ class Pace:
     Attributes:
         rows: most changes of a batch. Nothing more is read before it has landed, so that memory stays flat.
         seconds: how long a change may wait for further ones.
+        catching_up: seconds for which a batch grows while further changes are there already.
         silence: seconds without a sign of life after which a connection counts as dead.
         patience: seconds for which an absent source is tried again before the stream gives up.
     """
 
     rows: int = 100_000
     seconds: float = 0.2
+    catching_up: float = 1.0
     silence: float = 30.0
     patience: float = 600.0
 

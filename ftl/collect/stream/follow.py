@@ -6,13 +6,14 @@ committed before the next one is read; a slow lake therefore slows the reading d
 """
 
 import logging
+import math
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
-import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -28,6 +29,7 @@ from ftl.collect.stream.change import Broken, Feed, Pace, Slice
 from ftl.collect.stream.effect import Effect, net_effect
 from ftl.collect.stream.feeds import open_feed
 from ftl.collect.stream.status import State, StreamStatus, write_status
+from ftl.collect.tidying import tidy
 from ftl.collect.watermark import NOTHING, newest
 from ftl.consortium import Node
 from ftl.errors import FtlError, LakeConflict, SourceError, SourceUnavailable
@@ -37,7 +39,7 @@ log = logging.getLogger(__name__)
 _FIRST_WAIT, _LONGEST_WAIT = 0.5, 15.0
 """Seconds between attempts to reach an absent source."""
 _STATUS_SECONDS = 2.0
-_POSITION_SECONDS = 900.0
+_POSITION_SECONDS = _TIDY_SECONDS = 900.0
 
 Progress = Callable[[StreamStatus], None]
 
@@ -93,6 +95,7 @@ class _Counts:
     removed: int = 0
     refused: int = 0
     batches: int = 0
+    bytes: int = 0
 
 
 class _Follower:
@@ -100,6 +103,7 @@ class _Follower:
 
     def __init__(self, node: Node, table: str, clock: Clock, stop: threading.Event, tell: Progress, pace: Pace) -> None:
         self.node, self.table, self.clock, self.stop, self.tell, self.pace = node, table, clock, stop, tell, pace
+        self._doing = f"stream {node.name}.{table}"
         self.mapping = Mapping(node, table)
         self.leaving = Leaving(self.mapping)
         self.lake = Lake(node.landed(table))
@@ -108,13 +112,13 @@ class _Follower:
         self.online = OnlineStore.of(node, table, self.mapping)
         self.schema = self.mapping.schema.append(pa.field(SYNC, pa.int64()))
         self.counts = _Counts()
-        self.kept = self.clock()
+        self.began = self.kept = self.tended = self.clock()
         self.status = self._status("loading")
 
     def run(self) -> StreamStatus:
         """Follow until stopped."""
         try:
-            with exclusive(self.node.home / "streams" / self.table, f"stream {self.node.name}.{self.table}"):
+            with exclusive(self.node.home / "streams" / self.table, self._doing, patience=0):
                 try:
                     self._ride_out()
                 finally:
@@ -159,7 +163,7 @@ class _Follower:
         Raises:
             _OvertakenError: somebody else's commit has come in between.
         """
-        with exclusive(self.node.landed(self.table), f"stream {self.node.name}.{self.table}", wait=True):
+        with exclusive(self.node.landed(self.table), self._doing, patience=math.inf):
             if going_on and self.lake.marks("sync", "full") != (self.number, self.full):
                 raise _OvertakenError
             yield
@@ -223,11 +227,13 @@ class _Follower:
             if piece.events:
                 with self._writing():
                     self._land(piece)
+                    self._tend()
                 self._landed(piece)
             elif (self.clock() - shown).total_seconds() >= _STATUS_SECONDS:
                 shown = self.clock()
                 with self._writing():
                     self._keep(piece)
+                    self._tend()
                 self._show("streaming", lag=0.0, behind=piece.behind)
             if piece.anew:
                 with self._writing():
@@ -256,20 +262,34 @@ class _Follower:
         self.feed.landed(piece.marks)
         lag = None if piece.written is None else max((self.clock() - piece.written).total_seconds(), 0.0)
         self._show("streaming", lag=lag, behind=piece.behind)
-        log.info("collect.stream.batch", extra={"stream": msgspec.to_builtins(self.status)})
+        log.info("collect.batch", extra={"batch": self._told(piece)})
+
+    def _told(self, piece: Slice) -> dict[str, Any]:
+        """What a batch of a sync tells as well, and how late its changes were."""
+        self.counts.bytes += sum(changes.rows.nbytes for changes in piece.changes)
+        told = {"party": self.node.name, "table": self.table, "step": "streamed", "rows": self.counts.rows, "of": None}
+        told |= {"bytes": self.counts.bytes, "seconds": (self.clock() - self.began).total_seconds()}
+        return told | {"lag_seconds": self.status.lag_seconds, "behind": self.status.behind}
 
     def _keep(self, piece: Slice) -> None:
         """Once in a while land a position alone, so that a quiet table's does not grow old in a busy source."""
         now = self.clock()
         if (now - self.kept).total_seconds() >= _POSITION_SECONDS:
             self.kept = now
-            self._note()
             number, key = self.number + 1, list(self.mapping.key)
             nothing = self.schema.empty_table()
             marks = self._marks(number, self.full, self.watermark) | dict(piece.marks)
             self.lake.merge(nothing, key, nothing.select(key), marks)
             self.number = number
             self.online.apply(number, nothing, nothing)
+
+    def _tend(self) -> None:
+        """Once in a while bring the history up to date, and remove what no version needs any more."""
+        now = self.clock()
+        if (now - self.tended).total_seconds() >= _TIDY_SECONDS:
+            self.tended = now
+            self._note()
+            tidy(self.node, self.table, now)
 
     def _note(self) -> None:
         """Take what changed into the table's history, which follows the landed table's versions."""

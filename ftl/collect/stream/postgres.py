@@ -124,7 +124,8 @@ class PostgresFeed:
 
     def _gather(self, gathered: Gathered, pace: Pace) -> bool:
         """Read messages until the batch is complete; says whether the table was truncated."""
-        until, read = time.monotonic() + pace.seconds, self._cursor.read_message
+        begun, read = time.monotonic(), self._cursor.read_message
+        until, latest = begun + pace.seconds, begun + max(pace.seconds, pace.catching_up)
         while True:
             message = read()
             if message is None:
@@ -144,7 +145,7 @@ class PostgresFeed:
                         return False
             elif kind == b"C":
                 self._end(payload)
-                if gathered.rows >= pace.rows or time.monotonic() >= until:
+                if gathered.rows >= pace.rows or time.monotonic() >= latest:
                     return False
             elif kind == b"T":
                 return True

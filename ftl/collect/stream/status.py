@@ -7,6 +7,7 @@ from typing import Literal
 
 import msgspec
 
+from ftl.collect.disk import disk_full, disk_is_full
 from ftl.consortium import Node
 
 State = Literal["loading", "streaming", "waiting", "stopped", "failed"]
@@ -50,12 +51,21 @@ def status_of(node: Node, table: str) -> StreamStatus | None:
 
 
 def write_status(node: Node, status: StreamStatus) -> None:
-    """Replace the file; readers see the old one or the new one."""
+    """Replace the file; readers see the old one or the new one.
+
+    Raises:
+        LakeError: the disk is full.
+    """
     path = _path(node, status.table)
-    path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_suffix(".tmp")
-    draft.write_bytes(msgspec.json.encode(status))
-    os.replace(draft, path)  # noqa: PTH105 - one name for what it does
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draft.write_bytes(msgspec.json.encode(status))
+        os.replace(draft, path)  # noqa: PTH105 - one name for what it does
+    except OSError as exc:
+        if disk_is_full(exc):
+            raise disk_full("write", path) from exc
+        raise
 
 
 def _path(node: Node, table: str) -> Path:

@@ -38,8 +38,15 @@ SCENARIOS: Mapping[str, Mapping[str, Setting]] = {
         "parties": Setting(2, 2, 3, "how many parties the table is cut into"),
         "shared": Setting(800, 0, 1_000, "how many of the 1,000 customers every party knows"),
     },
+    "sme": {
+        "day": Setting(20200101, 20170101, 20200331, "the day at which features stand, as in 20200101"),
+        "later": Setting(0, 0, 1_000, "of how many days before that day invoices are yet to come"),
+    },
 }
 """Scenario to its settings."""
+
+OF_OWN_FILES = ("sme",)
+"""Scenarios that are made from files of the user's, wholly and without a draw."""
 
 RECORD = Path("data/scenario.json")
 """How the data of a scenario's folder were drawn."""
@@ -51,6 +58,7 @@ def new(
     settings: Mapping[str, str] | None = None,
     seed: int = 0,
     cache: Path | None = None,
+    data: Path | None = None,
 ) -> list[Path]:
     """Write a new consortium folder.
 
@@ -60,6 +68,7 @@ def new(
         settings: the scenario's settings, as given by ``--set``.
         seed: of the scenario's draws.
         cache: where downloads are kept; by default ``$XDG_CACHE_HOME/ftl`` or ``~/.cache/ftl``.
+        data: folder of the user's own files, for a scenario that is made from such.
 
     Returns:
         The files written.
@@ -69,12 +78,13 @@ def new(
     """
     root = Path(directory).resolve()
     numbers = _numbers(scenario, dict(settings or {}))
+    _require_data(scenario, data)
     if (root / FILE).exists():
         raise ConsortiumError(f"{root} already holds a {FILE}.", cure="Name another folder, or remove that one.")
     root.mkdir(parents=True, exist_ok=True)
     staged = Path(tempfile.mkdtemp(prefix=".new-", dir=root))
     try:
-        _write(staged, scenario, numbers, seed, cache or _cache(os.environ))
+        _write(staged, scenario, numbers, seed, cache or _cache(os.environ), data)
         return _publish(staged, root)
     finally:
         shutil.rmtree(staged)
@@ -95,6 +105,15 @@ def _numbers(scenario: str | None, given: Mapping[str, str]) -> dict[str, int]:
     return {key: _number(key, setting, given.get(key)) for key, setting in valid.items()}
 
 
+def _require_data(scenario: str | None, data: Path | None) -> None:
+    if scenario in OF_OWN_FILES and data is None:
+        cure = f"Name their folder with `--data`; docs/{scenario}.md says which files."
+        raise ConsortiumError(f"Scenario {scenario!r} is made from files that you have.", cure=cure)
+    if scenario not in OF_OWN_FILES and data is not None:
+        what = f"Scenario {scenario!r} has data of its own" if scenario else "A consortium without a scenario has none"
+        raise ConsortiumError(f"{what}.", cure="Leave `--data` away.")
+
+
 def _number(key: str, setting: Setting, text: str | None) -> int:
     if text is None:
         return setting.default
@@ -111,8 +130,8 @@ def _number(key: str, setting: Setting, text: str | None) -> int:
 def redraw(directory: Path | str, seed: int, cache: Path | None = None) -> bool:
     """Draw a scenario's data anew with another seed, where they lie; the lakes filled from the old ones are emptied.
 
-    Does nothing where the data were drawn with that seed, and in a folder without a scenario. What the user changed in
-    `consortium.yaml` stays, and so do models.
+    Does nothing where the data were drawn with that seed or without a draw, and in a folder without a scenario. What
+    the user changed in `consortium.yaml` stays, and so do models.
 
     Args:
         directory: the consortium's folder.
@@ -129,7 +148,7 @@ def redraw(directory: Path | str, seed: int, cache: Path | None = None) -> bool:
     if not (root / RECORD).is_file():
         return False
     record = json.loads((root / RECORD).read_text(encoding="utf-8"))
-    if record["seed"] == seed:
+    if record["seed"] == seed or record["scenario"] in OF_OWN_FILES:
         return False
     folder = load(root)
     staged = Path(tempfile.mkdtemp(prefix=".new-", dir=root))
@@ -148,18 +167,22 @@ def _cache(environ: Mapping[str, str]) -> Path:
     return Path(environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ftl"
 
 
-def _write(folder: Path, scenario: str | None, numbers: dict[str, int], seed: int, cache: Path) -> None:
+def _write(
+    folder: Path, scenario: str | None, numbers: dict[str, int], seed: int, cache: Path, data: Path | None
+) -> None:
     if scenario is None:
         _fill(folder, "blank.yaml")
     else:
-        notice = _write_data(folder, scenario, numbers, seed, cache)
+        notice = _write_data(folder, scenario, numbers, seed, cache, data)
         template = f"german_{numbers['parties']}.yaml" if scenario == "german" else f"{scenario}.yaml"
         _fill(folder, template, **numbers, seed=seed, notice=json.dumps(notice))
         _copy_suites(folder, f"{scenario}_*.py")
     (folder / SCHEMA_FILE).write_text(json.dumps(schema(), indent=2) + "\n", encoding="utf-8")
 
 
-def _write_data(folder: Path, scenario: str, numbers: dict[str, int], seed: int, cache: Path) -> str:
+def _write_data(
+    folder: Path, scenario: str, numbers: dict[str, int], seed: int, cache: Path, data: Path | None = None
+) -> str:
     """Write the scenario's data with a record of how they were drawn; returns the notice of what is simulated.
 
     The scenarios need pandas and are imported only here.
@@ -169,6 +192,11 @@ def _write_data(folder: Path, scenario: str, numbers: dict[str, int], seed: int,
 
         taiwan.write(folder, numbers["shared"], seed, cache)
         notice = taiwan.NOTICE
+    elif data is not None:
+        from ftl.consortium.scenarios import sme
+
+        sme.write(folder, data, numbers["day"], numbers["later"])
+        notice = sme.NOTICE
     else:
         from ftl.consortium.scenarios import german
 

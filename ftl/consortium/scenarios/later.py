@@ -1,26 +1,35 @@
 """What is yet to come at a scenario's sources, and how it comes."""
 
 import sqlite3
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
+
+from ftl.consortium.scenarios.sme_later import ARRIVING, arrive
 
 LATER = Path("data/later.db")
 """Holds a table `target` that says where rows go, and per party a table of the rows."""
 
 
-def advance(directory: Path | str) -> dict[str, int]:
+def advance(
+    directory: Path | str, per_second: float | None = None, sleep: Callable[[float], None] = time.sleep
+) -> dict[str, int]:
     """Let time pass at the sources of a scenario: rows that are new or changed by now are written to them.
 
     Doing it again changes nothing.
 
     Args:
         directory: the consortium's folder.
+        per_second: dates per second, of a scenario whose rows come in order of their dates; all at once when None.
+        sleep: waits between two dates.
 
     Returns:
         Party to number of rows written; empty where nothing is to come.
     """
     root = Path(directory).resolve()
+    if (root / ARRIVING).is_dir():
+        return arrive(root, per_second, sleep)
     if not (root / LATER).is_file():
         return {}
     with closing(sqlite3.connect(root / LATER)) as database:
