@@ -219,9 +219,19 @@ class NotAuthorised(ScoringError):
 
 
 class NotAllowed(ScoringError):
-    """A client asked for a service that it has not been granted."""
+    """A client asked for a service that it has not been granted.
+
+    Args:
+        message: who may not do what.
+        cure: what to do next.
+        field: path of the field of the request that asked for it, if one did.
+    """
 
     code = "forbidden"
+
+    def __init__(self, message: str, *, cure: str = "", field: str = "") -> None:
+        super().__init__(message, cure=cure)
+        self.field = field
 
 
 class TooManyRequests(ScoringError):

@@ -82,26 +82,27 @@ def outcomes(
         print(f"{tell_outcomes(consortium.load(directory), gateway)} outcomes told")
 
 
+SCOPE = "scores, decisions, outcomes, models, or one service code such as full.1; may be repeated. All without."
 clients = typer.Typer(help="Who may ask the gateway: add, list and remove clients.", no_args_is_help=True)
 app.add_typer(clients, name="client")
 
 
-@clients.command("add", epilog="Example: ftl client add my-consortium shop --scope scores --per-second 50")
+@clients.command("add", epilog="Example: ftl client add my-consortium shop --scope scores --scope blacklist.1")
 def client_add(
     directory: Dir,
     name: Annotated[str, typer.Argument(help="Of the client.")],
-    scope: Annotated[list[str], typer.Option(help="A service it may use; may be repeated. All without.")] = NO_SETTINGS,
+    scope: Annotated[list[str], typer.Option(help=SCOPE)] = NO_SETTINGS,
     per_second: Annotated[float, typer.Option(min=0, help="Requests a second; 0 is without limit.")] = 0,
     per_day: Annotated[int, typer.Option(min=0, help="Requests a day; 0 is without limit.")] = 0,
 ) -> None:
     """Register a client and print its secret, which is kept nowhere."""
     from ftl.serving import provision_scoring
-    from ftl.serving.clients import SCOPES, add_client
+    from ftl.serving.clients import INTERFACES, add_client
 
-    chosen = tuple(scope) or SCOPES
+    chosen = tuple(scope) or INTERFACES
     folder = consortium.load(directory)
     provision_scoring(folder, datetime.now(UTC))
-    print(add_client(folder, name, chosen, per_second=per_second, per_day=per_day))  # type: ignore[arg-type]
+    print(add_client(folder, name, chosen, per_second=per_second, per_day=per_day))
 
 
 @clients.command("list", epilog="Example: ftl client list my-consortium")

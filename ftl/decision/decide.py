@@ -17,7 +17,6 @@ from ftl.decision.policy import Policy
 from ftl.decision.scores import Scored, Scores, four
 from ftl.errors import FtlError, PolicyError
 
-NO_SERVICE = "There is no such service."
 RULES_FAILED = "The rules failed on this application."
 
 
@@ -95,16 +94,15 @@ def decide(
         policy: that counts today.
         service: code; says which modules run.
         application: what is asked for.
-        scored: by the models; why it could not be scored; or None where nobody knows the applicant.
+        scored: by the models; why it could not be scored; or None where nobody knows the applicant, or where the
+            service needs no score.
         scorecard: the consortium's scale.
         income: how income becomes a score; None without a model of it.
 
     Raises:
         PolicyError: the policy has no such service.
     """
-    modules = policy.declared.services.get(service)
-    if modules is None:
-        raise PolicyError(NO_SERVICE, cure=f"Services: {', '.join(policy.declared.services)}.")
+    modules = policy.modules(service)
     listed = application.listed if "blacklist" in modules else False
     plain = Decision(None, Scores(), listed, service, policy.named)
     if "scores" not in modules:

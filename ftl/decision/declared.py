@@ -13,6 +13,9 @@ POLICY = "policy.json"
 Module = Literal["blacklist", "scores", "rules"]
 Anomaly = Literal["cannot_score", "abnormal_score", "run_time_error"]
 Text = Annotated[str, Meta(min_length=1)]
+SERVICE_CODE = r"^[a-z][a-z0-9_-]*\.[0-9]+$"
+"""Name and version, such as ``full.1``."""
+ServiceCode = Annotated[str, Meta(pattern=SERVICE_CODE, max_length=64)]
 Plain = dict[str, Any]
 
 
@@ -54,7 +57,7 @@ class Declared(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     version: Text
     effective_from: date
     approved_by: Text
-    services: dict[str, list[Module]]
+    services: dict[ServiceCode, list[Module]]
     bands: dict[str, Annotated[float, Meta(gt=0, le=1)]]
     calibrated: tuple[float, float]
     standard: dict[Literal["credit", "income", "fraud"], Annotated[float, Meta(ge=0)]]

@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from ftl.decision.declared import ORDINARY, POLICY, Declared, Plain, check, read
+from ftl.decision.declared import ORDINARY, POLICY, Declared, Module, Plain, check, read
 from ftl.errors import PolicyError
 
 SHIPPED = Path(__file__).parent / "policies"
@@ -76,6 +76,17 @@ class Policy:
     def named(self) -> str:
         """Name and version."""
         return f"{self.declared.name}/{self.declared.version}"
+
+    def modules(self, service: str) -> list[Module]:
+        """What runs for a service code.
+
+        Raises:
+            PolicyError: the policy has no such service.
+        """
+        found = self.declared.services.get(service)
+        if found is None:
+            raise PolicyError("There is no such service.", cure=f"Services: {', '.join(self.declared.services)}.")
+        return found
 
     def band(self, probability: float) -> str:
         """The risk band of a probability of default."""

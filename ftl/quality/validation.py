@@ -1,6 +1,5 @@
 """Runs a suite with Great Expectations and says which rows fail what. Nothing it stores or renders lists a value."""
 
-import math
 import os
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -35,6 +34,9 @@ _ONE_CONTEXT = threading.Lock()
 
 _APART = {"id", "rendered_content", "notes", "meta"}
 """Settings of an expectation in which two may differ and still be the same one."""
+
+_TURN_SECONDS = 600.0
+"""Longest wait for the check of another table of the node to be done."""
 
 _PAGES = 100
 """Newest validations that the Data Docs index lists."""
@@ -122,7 +124,7 @@ def opened_docs(node: Node, name: str) -> Iterator[Docs]:
         node: whose context and Data Docs.
         name: of the suite.
     """
-    with _ONE_CONTEXT, exclusive(node.home / "gx", f"check {name}", patience=math.inf):
+    with _ONE_CONTEXT, exclusive(node.home / "gx", f"check {name}", patience=_TURN_SECONDS):
         try:
             docs = Docs(open_context(node.home / "gx", node.docs))
             try:

@@ -260,7 +260,8 @@ def problem_of(error: FtlError, trace_id: str = "") -> Response:
     if isinstance(error, InvalidRequest):
         return problem(422, error.code, error.message, error.cure, field=error.field, trace_id=trace_id)
     status = next((status for kind, status in STATUS.items() if isinstance(error, kind)), 503)
-    said = problem(status, error.code, error.message, error.cure, trace_id=trace_id, retry=error.transient)
+    field = error.field if isinstance(error, NotAllowed) else ""
+    said = problem(status, error.code, error.message, error.cure, field=field, trace_id=trace_id, retry=error.transient)
     if status == 401:
         return Response(said.body, 401, said.content_type, [(b"www-authenticate", b"Bearer")])
     return said

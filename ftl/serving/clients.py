@@ -7,6 +7,7 @@ gateway checks it without asking anybody. Rates and quotas are counted over all 
 
 import hashlib
 import hmac
+import re
 import secrets
 from collections import OrderedDict
 from collections.abc import Callable
@@ -18,7 +19,9 @@ import msgspec
 from ftl.consortium import Folder
 from ftl.crypto import KeyStore
 from ftl.crypto.keystore import create_once, replace
+from ftl.decision.declared import SERVICE_CODE
 from ftl.errors import InvalidRequest, NotAllowed, NotAuthorised, ServiceError, TooManyRequests
+from ftl.serving.decisions import service_codes
 from ftl.serving.endpoints import shared_home
 from ftl.serving.shared import NAME_BYTES, SharedTable
 
@@ -37,8 +40,9 @@ USES = "rates.table"
 BUCKETS = 1 << 10
 """For eight thousand clients."""
 
-Scope = Literal["scores", "decisions", "outcomes", "models"]
-SCOPES: tuple[Scope, ...] = get_args(Scope)
+Interface = Literal["scores", "decisions", "outcomes", "models"]
+INTERFACES: tuple[Interface, ...] = get_args(Interface)
+DECISIONS: Interface = "decisions"
 Clock = Callable[[], float]
 
 
@@ -48,16 +52,46 @@ class Client(msgspec.Struct, frozen=True):
     Attributes:
         id: names it in tokens, logs and bills.
         secret: hex SHA-256 of its secret, which has 256 random bits.
-        scopes: the services it may use.
+        scopes: what it may use: interfaces, and codes of single services of decisions.
         per_second: requests a second on average; 0 is without limit.
         per_day: requests a day (UTC); 0 is without limit.
     """
 
     id: str
     secret: str
-    scopes: tuple[Scope, ...] = SCOPES
+    scopes: tuple[str, ...] = INTERFACES
     per_second: float = 0
     per_day: int = 0
+
+    def may(self, interface: Interface) -> bool:
+        """Whether it may use an interface; that of decisions also where it has been granted some service code."""
+        return interface in self.scopes or (interface == DECISIONS and bool(self.services))
+
+    @property
+    def services(self) -> list[str]:
+        """Service codes that it has been granted one by one."""
+        return [scope for scope in self.scopes if scope not in INTERFACES]
+
+    def may_want(self, scope: str) -> bool:
+        """Whether a token of it may have a scope: one of its own, or the code of any service where all are granted."""
+        return scope in self.scopes or (DECISIONS in self.scopes and re.match(SERVICE_CODE, scope) is not None)
+
+    def narrowed(self, scopes: frozenset[str]) -> "Client":
+        """The client as a token with these scopes shows it."""
+        if scopes.issuperset(self.scopes):
+            return self
+        return msgspec.structs.replace(self, scopes=tuple(sorted(filter(self.may_want, scopes))))
+
+    def check_service(self, code: str) -> None:
+        """Refuse a decision by a service that it has not been granted; ``decisions`` grants every one.
+
+        Raises:
+            NotAllowed: it may not use this one.
+        """
+        if code not in self.scopes and DECISIONS not in self.scopes:
+            may = " ".join(self.services)
+            cure = f"Use {may} if the token was got for it, or ask the coordinator to grant {code!r}."
+            raise NotAllowed(f"{self.id} may not use {code!r}.", cure=cure, field="service")
 
 
 class Grant(msgspec.Struct, frozen=True):
@@ -67,7 +101,7 @@ class Grant(msgspec.Struct, frozen=True):
         access_token: to be shown as ``Authorization: Bearer …``.
         token_type: ``Bearer``.
         expires_in: seconds.
-        scope: services, separated by blanks.
+        scope: what it may be used for, separated by blanks.
     """
 
     access_token: str
@@ -77,14 +111,14 @@ class Grant(msgspec.Struct, frozen=True):
 
 
 def add_client(
-    folder: Folder, name: str, scopes: tuple[Scope, ...] = SCOPES, *, per_second: float = 0, per_day: int = 0
+    folder: Folder, name: str, scopes: tuple[str, ...] = INTERFACES, *, per_second: float = 0, per_day: int = 0
 ) -> str:
     """Register a client.
 
     Args:
         folder: the consortium, as the coordinator has it.
         name: of the client.
-        scopes: the services it may use.
+        scopes: what it may use: interfaces (:data:`INTERFACES`) and codes of services of the consortium's policies.
         per_second: requests a second; 0 is without limit.
         per_day: requests a day; 0 is without limit.
 
@@ -97,10 +131,11 @@ def add_client(
     clients = read_clients(folder)
     if name in clients:
         raise ServiceError(f"There is a client {name!r} already.", cure="Remove it first, or choose another name.")
-    wrong = [scope for scope in scopes if scope not in SCOPES]
-    if wrong or not name.isprintable() or not 0 < len(name) <= 64:
-        what = f"There is no service {wrong[0]!r}." if wrong else "A client's name has 1 to 64 printable characters."
-        raise ServiceError(what, cure=f"Services are {', '.join(SCOPES)}.")
+    if not name.isprintable() or not 0 < len(name) <= 64:
+        raise ServiceError("A client's name has 1 to 64 printable characters.", cure="Choose another name.")
+    known = [*INTERFACES, *service_codes(folder)]
+    if wrong := [scope for scope in scopes if scope not in known]:
+        raise ServiceError(f"There is no service {wrong[0]!r}.", cure=f"Services are {', '.join(known)}.")
     secret = secrets.token_urlsafe(32)
     _write(folder, {**clients, name: Client(name, _digest(secret), scopes, per_second, per_day)})
     return secret
@@ -178,7 +213,7 @@ class Access:
         Args:
             name: of the client.
             secret: as it was told when it was added.
-            wanted: services separated by blanks; all that it may use when empty.
+            wanted: scopes separated by blanks; all that it may use when empty.
 
         Raises:
             NotAuthorised: the name or the secret is wrong.
@@ -190,23 +225,24 @@ class Access:
         if not hmac.compare_digest(_digest(secret), client.secret if client else _digest("")) or client is None:
             raise NotAuthorised("The client's id or secret is wrong.", cure="Ask the coordinator for a new one.")
         scopes = wanted.split() or list(client.scopes)
-        if refused := [scope for scope in scopes if scope not in client.scopes]:
-            raise NotAllowed(f"{name} may not use {refused[0]!r}.", cure=f"It may use {' '.join(client.scopes)}.")
+        if refused := [scope for scope in scopes if not client.may_want(scope)]:
+            cure = f"It may use {' '.join(client.scopes)}."
+            raise NotAllowed(f"{name} may not use {refused[0]!r}.", cure=cure, field="scope")
         now, scope = int(self._clock()), " ".join(scopes)
         claims = {"iss": ISSUER, "sub": name, "scope": scope, "iat": now, "exp": now + TOKEN_SECONDS}
         return Grant(jwt.encode(claims, self._key, ALGORITHM), "Bearer", TOKEN_SECONDS, scope)
 
-    def admit(self, authorisation: bytes, scope: Scope, requests: int = 1) -> Client:
-        """The client behind a request.
+    def admit(self, authorisation: bytes, interface: Interface, requests: int = 1) -> Client:
+        """The client behind a request, with no more scopes than its token has.
 
         Args:
             authorisation: the header of that name.
-            scope: the service it asks for.
+            interface: that it asks.
             requests: how many requests it counts for.
 
         Raises:
             NotAuthorised: no valid token.
-            NotAllowed: not this service.
+            NotAllowed: not this interface.
             TooManyRequests: over its rate or quota.
         """
         scheme, _, token = authorisation.partition(b" ")
@@ -217,8 +253,9 @@ class Access:
                 "The token is missing, wrong or has expired.",
                 cure="Get one from POST /oauth/token and send 'Authorization: Bearer TOKEN'.",
             )
-        if scope not in scopes or scope not in client.scopes:
-            raise NotAllowed(f"{name} may not use {scope!r}.", cure="Ask the coordinator to grant it.")
+        client = client.narrowed(scopes)
+        if not client.may(interface):
+            raise NotAllowed(f"{name} may not use {interface!r}.", cure="Ask the coordinator to grant it.")
         self.count(client, requests)
         return client
 

@@ -17,7 +17,8 @@ from ftl.consortium.deciding import Income, Scorecard
 from ftl.crypto.keystore import replace
 from ftl.decision import Application, Decision, Policy, Scored
 from ftl.decision.approval import trusted
-from ftl.errors import FtlError, PolicyError
+from ftl.decision.declared import POLICY, Declared, read
+from ftl.errors import FtlError, InvalidRequest, PolicyError
 from ftl.serving.appender import Appender
 from ftl.serving.endpoints import shared_home
 from ftl.serving.velocity import Velocity
@@ -98,6 +99,18 @@ class Decisions:
             raise PolicyError("No decision policy could be loaded.", cure="Run `ftl policy test`.")
         return self._policy
 
+    def asks_parties(self, service: str) -> bool:
+        """Whether a service needs a score, and with it the parties.
+
+        Raises:
+            InvalidRequest: the policy has no such service.
+        """
+        policy = self.policy
+        try:
+            return "scores" in policy.modules(service)
+        except PolicyError as error:
+            raise InvalidRequest(error.message, cure=error.cure, field="service") from None
+
     def fill(self, application: Application, subject: str) -> Application:
         """An application with what the coordinator knows of its subject: blacklist and velocities."""
         day, month = self._velocity.count(subject)
@@ -112,7 +125,7 @@ class Decisions:
         Args:
             service: code.
             application: filled.
-            scored: by the model, or why not.
+            scored: by the model, or why not; None where nobody knows the applicant, or nobody was asked.
             scorecard: the consortium's scale.
 
         Raises:
@@ -164,6 +177,16 @@ class Decisions:
 def policy_home(folder: Folder) -> Path:
     """Where a consortium keeps its own policies, a folder each."""
     return folder.root / "policies"
+
+
+def service_codes(folder: Folder) -> list[str]:
+    """The services of a consortium's policies, also of those whose day has not come.
+
+    Raises:
+        PolicyError: a policy cannot be read.
+    """
+    declared: list[Declared] = [read(place / POLICY, Declared) for place in decision.policies(policy_home(folder))]
+    return list(dict.fromkeys(code for one in declared for code in one.services))
 
 
 def applications(folder: Folder) -> Path:

@@ -87,8 +87,8 @@ class DecisionResponse(Struct, frozen=True):
         decision: with its scores, limit, price and rules.
         probability_of_default: None when the applicant was not scored.
         reasons: at most four, costliest first.
-        model: which version scored.
-        parties: party to `known`, `unknown` or `unavailable`.
+        model: which version scored, or was asked to; None where the service needs no score.
+        parties: party to `known`, `unknown` or `unavailable`; none where the applicant was not scored.
         degraded: whether a party that the model needs did not answer.
         trace_id: names this answer in the logs.
         milliseconds: spent in the gateway, parties included.
@@ -98,7 +98,7 @@ class DecisionResponse(Struct, frozen=True):
     decision: Decision
     probability_of_default: float | None
     reasons: list[Reason]
-    model: Model
+    model: Model | None
     parties: dict[str, str]
     degraded: bool
     trace_id: str

@@ -21,8 +21,8 @@ class Use(msgspec.Struct, frozen=True):
         at: when.
         subject: hex, 16 bytes; the same for the same applicant under this coordinator's metering key, and unlike the
             pseudonym that the parties know.
-        model: ``name/version``.
-        parties: whose sub-scores the answer rests on.
+        model: ``name/version``; empty where the service needs no score.
+        parties: whose sub-scores the answer rests on; none where there is no score.
         degraded: whether one was missing.
         client: who asked.
         service: code of the decision that was asked for, or ``scores``.
@@ -74,7 +74,7 @@ class Meter:
 
         Args:
             pseudonym: as the parties know the applicant; not written.
-            model: ``name/version``.
+            model: ``name/version``, or empty.
             parties: that answered and know the applicant.
             degraded: whether a needed one did not answer.
             client: who asked.

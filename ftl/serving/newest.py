@@ -15,8 +15,10 @@ import pyarrow.compute as pc
 from ftl.collect import Lake, OnlineStore
 from ftl.collect.mapping import Mapping
 from ftl.consortium import Node
+from ftl.errors import LakeError
 from ftl.features.encoder import texts
 
+CURE = "Remove its folder; the next sync writes it anew."
 Pseudonymise = Callable[[str], bytes]
 """Joined identifiers to the pseudonym that the gateway sends."""
 
@@ -71,11 +73,16 @@ class Newest:
         """
         if self._store is None or not (self._node.home / "online" / self._table).exists():
             return False
-        with closing(self._store) as store:  # opened anew at each look: a process may open it only once at a time
-            seen = store.number, validated
-            if seen == self._seen:
-                return False
-            self.landed, self._seen = self._read(store, validated), seen
+        import lmdb
+
+        try:
+            with closing(self._store) as store:  # opened anew at each look: a process may open it only once at a time
+                seen = store.number, validated
+                if seen == self._seen:
+                    return False
+                self.landed, self._seen = self._read(store, validated), seen
+        except (lmdb.Error, ValueError) as exc:  # a damaged page, or a value that was one
+            raise LakeError(f"The online store of {self._table} is damaged: {type(exc).__name__}.", cure=CURE) from exc
         return True
 
     def _read(self, store: OnlineStore, validated: int | None) -> Landed:

@@ -6,15 +6,18 @@ import msgspec
 
 import ftl
 from ftl.serving.asgi import TITLES, Problem
-from ftl.serving.clients import SCOPES, Grant
+from ftl.serving.clients import Grant
 from ftl.serving.messages import Accepted, BatchResponse, DecisionResponse, Health, Models, ScoreResponse
 
 SCORE_PROBLEMS = [400, 401, 403, 404, 409, 413, 422, 429, 500, 503]
 
-_TOKEN = {
-    "type": "oauth2",
-    "flows": {"clientCredentials": {"tokenUrl": "/oauth/token", "scopes": dict.fromkeys(SCOPES, "")}},
+_SCOPES = {
+    "scores": "One score, and batches of scores.",
+    "decisions": "Decisions by every service; the code of a service, such as `full.1`, is a scope for it alone.",
+    "outcomes": "Telling what became of applicants.",
+    "models": "Which versions answer; pages of experiments.",
 }
+_TOKEN = {"type": "oauth2", "flows": {"clientCredentials": {"tokenUrl": "/oauth/token", "scopes": _SCOPES}}}
 
 _IDEMPOTENCY = {
     "name": "Idempotency-Key",
@@ -110,8 +113,9 @@ def _decision(asked: Any, decided: Any, problem: Any) -> dict[str, Any]:
     problems = [400, 401, 403, 409, 413, 422, 429, 500, 503]
     operation = _operation("decide", "Decide on an application", decided, problem, problems)
     operation["description"] = (
-        "Scores, applies the policy that counts today, and answers decision, limit and price. What cannot be scored, "
-        "an abnormal score and a failure while deciding are referred to a person, each with a code of its own."
+        "Scores, applies the policy that counts today, and answers decision, limit and price. The service code says "
+        "which of it is done; a service without scores asks no party. What cannot be scored, an abnormal score and "
+        "a failure while deciding are referred to a person, each with a code of its own."
     )
     operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": asked}}}
     operation["parameters"] = [_IDEMPOTENCY]

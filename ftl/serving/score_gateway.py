@@ -20,7 +20,7 @@ from ftl.errors import ApplicantUnknown, FtlError, InvalidRequest
 from ftl.serving.answers import Answer, Answers
 from ftl.serving.asgi import App, Request, Response, problem, problem_of
 from ftl.serving.champion import POLL_SECONDS
-from ftl.serving.clients import Access, Client, Scope, read_grant_request
+from ftl.serving.clients import Access, Client, Interface, read_grant_request
 from ftl.serving.competitions import Competitions
 from ftl.serving.credentials import metering_key, pseudonymise, scoring_key
 from ftl.serving.decisions import Decisions
@@ -219,20 +219,20 @@ class Gateway:
         started = time.perf_counter()
         client, live = self._admit(request, "decisions"), self._lives.now
         applicant, asked, service = live.reader.read_decision(request.body)
-        if service not in self._decisions.policy.declared.services:
-            known = ", ".join(self._decisions.policy.declared.services)
-            raise InvalidRequest("There is no such service.", cure=f"Services: {known}.", field="service")
+        asks_parties = self._decisions.asks_parties(service)
+        client.check_service(service)
         pseudonym = pseudonymise(self._key, live.champion.bundle.identifiers, applicant.identifiers)
+        model, answer, scored = None, None, None
         with self._replays.once(client.id, request.headers.get(b"idempotency-key")):
-            version, answer, scored = await self._scored(live, pseudonym, applicant)
+            if asks_parties:
+                version, answer, scored = await self._scored(live, pseudonym, applicant)
+                model = live.model_of(version)
         events = {str(kind): counts for kind, counts in asked.events.items()}
         application = Application(asked.amount, asked.term, asked.product, events=events)
         application = self._decisions.fill(application, self._meter.subject(pseudonym))
         scale = live.champion.bundle.scale.scorecard()
         decided = self._decisions.decide(service, application, scored, scale)
-        model = live.model_of(version)
-        if answer:
-            self._record(model, client, pseudonym, answer, service)
+        self._record(model, client, pseudonym, answer, service)
         body = DecisionResponse(
             decision=decided,
             probability_of_default=answer.probability if answer else None,
@@ -332,10 +332,12 @@ class Gateway:
             notice=live.champion.bundle.notice,
         )
 
-    def _record(self, model: Model, client: Client, pseudonym: bytes, answer: Answer, service: str = SCORES) -> None:
-        used = [party for party, standing in answer.parties.items() if standing == "known"]
-        degraded = answer.together.degraded
-        name = f"{model.name}/{model.version}"
+    def _record(
+        self, model: Model | None, client: Client, pseudonym: bytes, answer: Answer | None, service: str = SCORES
+    ) -> None:
+        used = [party for party, standing in answer.parties.items() if standing == "known"] if answer else []
+        degraded = answer.together.degraded if answer else False
+        name = f"{model.name}/{model.version}" if model else ""
         self._meter.record(pseudonym, name, used, degraded=degraded, client=client.id, service=service)
         if degraded:
             self._metrics.degraded(1)
@@ -349,8 +351,8 @@ class Gateway:
             self._competitions.learn(pseudonym, one.outcome, one.group)
         return Response(msgspec.json.encode(Accepted(len(told))), headers=PRIVATE)
 
-    def _admit(self, request: Request, scope: Scope, requests: int = 1) -> Client:
-        return self._access.admit(request.headers.get(b"authorization", b""), scope, requests)
+    def _admit(self, request: Request, interface: Interface, requests: int = 1) -> Client:
+        return self._access.admit(request.headers.get(b"authorization", b""), interface, requests)
 
     def _trace_id(self) -> str:
         """Names one request; the first half is the process's own."""

@@ -16,6 +16,9 @@ STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "
 
 BACKLOG = 4096
 """Connections that may wait to be accepted."""
+SWITCH_SECONDS = 0.0005
+"""A thread that looks into the registry or the lake gives way to requests after so long; Python's own 5 ms, at each of
+their steps, would add up to most of what the slowest of them wait."""
 MOST_CONNECTIONS = 16_384
 """Of one process, silent ones included; granian would take 4,096 over all processes, and let further ones wait."""
 
@@ -95,6 +98,12 @@ def serve(
         ssl_client_verify=clients is not None,
     )
     try:
-        server.serve(target_loader=lambda *_: Rsgi(build()), wrap_loader=False)
+        server.serve(target_loader=lambda *_: _loaded(build), wrap_loader=False)
     except (OSError, RuntimeError) as exc:
         raise ServiceError(f"Cannot serve on {host}:{port}: {exc}.", cure="Is the port free?") from exc
+
+
+def _loaded(build: Callable[[], App]) -> Rsgi:
+    """The application in the process that serves it."""
+    sys.setswitchinterval(SWITCH_SECONDS)
+    return Rsgi(build())

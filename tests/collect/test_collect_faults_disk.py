@@ -15,7 +15,6 @@ from test_collect_stream_mariadb import Table
 from ftl.collect import Lake, collect, current
 from ftl.collect.stream import status_of
 from ftl.errors import LakeError
-from ftl.quality import check, read_validated
 
 ROOMS = (0, 4_096, 12_288, 24_576, 49_152, 98_304, 196_608, 393_216, 1 << 20, 4 << 20)
 
@@ -61,18 +60,6 @@ def test_a_sync_on_a_full_disk_says_so_and_loses_nothing(
     assert rows_of(bank) == after
     assert len(current(bank.node, "customers").column("key").unique()) == 10
     assert collect(bank.node, "customers", mode, clock).skipped
-
-
-def test_a_check_on_a_full_disk_publishes_once_there_is_room(
-    disk: SmallDisk, request: pytest.FixtureRequest, clock: Any
-) -> None:
-    bank = open_bank("sqlite", disk.folder, request)
-    bank.write([customer(number) for number in range(20)])
-    collect(bank.node, "customers", "full", clock)
-    with disk.leaving(0), pytest.raises(LakeError, match=r"the disk is full.*run the same command again"):
-        check(bank.node, "customers", clock)
-    check(bank.node, "customers", clock)
-    assert read_validated(bank.node, "customers").num_rows == 20
 
 
 def test_a_stream_ends_on_a_full_disk_and_goes_on_where_it_was(table: Table, disk: SmallDisk) -> None:

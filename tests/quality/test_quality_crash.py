@@ -1,14 +1,16 @@
-"""Checks killed with SIGKILL before every step that writes, and run again."""
+"""Checks killed with SIGKILL before every step that writes, or ended by a full disk, and run again."""
 
 import itertools
 import shutil
 import signal
+from pathlib import Path
 from typing import Any
 
 import pytest
-from collect_bank import customer, landed
+from collect_bank import customer, landed, open_bank
 from dying import die
 from quality_checked import Checked, at_times
+from small_disk import small_disk
 
 from benchmarks.collect.killing import run
 from ftl.collect import collect
@@ -81,3 +83,16 @@ def test_a_check_killed_before_any_step_publishes_and_refuses_no_row_twice(mode:
         check(checked.node, "customers", checked.clock)
         assert _state(checked.node) == (published, refused)
     assert killed >= (3 if mode == "incremental" else 6)
+
+
+def test_a_check_on_a_full_disk_says_so_and_publishes_once_there_is_room(
+    tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    with small_disk(tmp_path / "disk") as disk:
+        bank = open_bank("sqlite", disk.folder, request)
+        bank.write([customer(number) for number in range(20)])
+        collect(bank.node, "customers", "full", at_times())
+        with disk.leaving(0), pytest.raises(LakeError, match=r"the disk is full.*run the same command again"):
+            check(bank.node, "customers", at_times())
+        check(bank.node, "customers", at_times())
+        assert read_validated(bank.node, "customers").num_rows == 20

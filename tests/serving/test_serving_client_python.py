@@ -29,10 +29,10 @@ from ftl.errors import (
 )
 from ftl.quality import check
 from ftl.serving import tell_outcomes
-from ftl.serving.clients import Scope, add_client, remove_client
+from ftl.serving.clients import add_client, remove_client
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
-Names = tuple[Scope, ...]
+Names = tuple[str, ...]
 
 
 def registered(site: Site, name: str, scopes: Names = ("scores", "outcomes"), per_day: int = 0) -> Client:

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import signal
 from pathlib import Path
 
 import httpx
@@ -12,6 +13,7 @@ from conftest import Site, expected, identifiers, wait_for
 from ftl.consortium.deciding import Scorecard
 from ftl.decision import Policy
 from ftl.decision.policy import SHIPPED
+from ftl.serving.clients import add_client, remove_client
 from ftl.serving.decisions import Kept, applications, block, replay
 from ftl.serving.subjects import subject_of
 
@@ -35,14 +37,65 @@ def test_a_decision_rests_on_the_score_and_names_its_rule_limit_and_policy(site:
     assert said["reasons"]
 
 
-def test_a_decision_is_metered_under_its_service_code_and_a_score_under_scores(site: Site) -> None:
-    def services() -> list[str]:
-        files = sorted((site.folder.coordinator / "serving" / "metering").glob("*.jsonl"))
-        return [json.loads(line)["service"] for path in files for line in path.read_text().splitlines()]
+def metered(site: Site) -> list[dict[str, object]]:
+    files = sorted((site.folder.coordinator / "serving" / "metering").glob("*.jsonl"))
+    return [json.loads(line) for path in files for line in path.read_text().splitlines()]
 
+
+def test_a_decision_is_metered_under_its_service_code_and_a_score_under_scores(site: Site) -> None:
     decided(site, 31)
     site.score(identifiers(31))
-    wait_for(lambda: services()[-2:] == ["full.1", "scores"], "both answers to be metered, in their order")
+    services = ["full.1", "scores"]
+    wait_for(
+        lambda: [one["service"] for one in metered(site)[-2:]] == services, "both answers to be metered, in their order"
+    )
+
+
+def test_a_decision_without_a_score_is_metered_as_well(site: Site) -> None:
+    before = len(metered(site))
+    decided(site, 777_778)
+    wait_for(lambda: len(metered(site)) > before, "the answer to be metered")
+    (line,) = metered(site)[before:]
+    assert (line["service"], line["model"], line["parties"]) == ("full.1", "credit_risk/1", [])
+
+
+def test_a_service_without_scores_answers_while_no_party_does_and_names_no_model(site: Site) -> None:
+    site.stop("bank", signal.SIGKILL)
+    site.stop("partner", signal.SIGKILL)
+    try:
+        before, said = len(metered(site)), decided(site, 47, service="blacklist.1")
+        referred = decided(site, 47).json()["decision"]
+    finally:
+        site.start("bank", "partner")
+    body = said.json()
+    assert (said.status_code, body["decision"]["listed"], body["decision"]["anomaly"]) == (200, False, None)
+    assert (body["model"], body["parties"], body["degraded"], body["reasons"]) == (None, {}, False, [])
+    assert (referred["decision"], referred["anomaly"]) == ("refer", "run_time_error")
+    wait_for(lambda: len(metered(site)) == before + 2, "both answers to be metered")
+    line = metered(site)[before]
+    assert (line["service"], line["model"], line["parties"]) == ("blacklist.1", "", [])
+    wait_for(lambda: site.score(identifiers(47)).status_code == 200, "the bank to be asked again")
+
+
+def test_a_client_granted_one_service_is_refused_another_with_its_field_and_what_to_do(site: Site) -> None:
+    secret = add_client(site.folder, "lists-only", ("blacklist.1",))
+    form = {"grant_type": "client_credentials"}
+
+    def ask(path: str, body: object, token: str) -> httpx.Response:
+        return httpx.post(f"{site.url}{path}", json=body, headers={"authorization": f"Bearer {token}"}, timeout=10)
+
+    def grant() -> httpx.Response:
+        return httpx.post(f"{site.url}/oauth/token", data=form, auth=("lists-only", secret))
+
+    wait_for(lambda: grant().status_code == 200, "the gateway to know the client")
+    token = grant().json()["access_token"]
+    body = {**identifiers(48), "application": ASKED}
+    assert ask("/v1/decisions", {**body, "service": "blacklist.1"}, token).status_code == 200
+    refused = ask("/v1/decisions", {**body, "service": "full.1"}, token)
+    assert (refused.status_code, refused.json()["code"], refused.json()["field"]) == (403, "forbidden", "service")
+    assert "blacklist.1" in refused.json()["cure"]
+    assert ask("/v1/scores", identifiers(48), token).status_code == 403
+    remove_client(site.folder, "lists-only")
 
 
 def test_somebody_unknown_is_referred_to_a_person_and_not_refused(site: Site) -> None:

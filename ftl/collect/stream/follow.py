@@ -6,7 +6,6 @@ committed before the next one is read; a slow lake therefore slows the reading d
 """
 
 import logging
-import math
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
@@ -39,6 +38,8 @@ log = logging.getLogger(__name__)
 _FIRST_WAIT, _LONGEST_WAIT = 0.5, 15.0
 """Seconds between attempts to reach an absent source."""
 _STATUS_SECONDS = 2.0
+_WRITING_SECONDS = 3600.0
+"""Longest wait for a full sync or a check of the same table to be done; then the stream ends and names it."""
 _POSITION_SECONDS = _TIDY_SECONDS = 900.0
 
 Progress = Callable[[StreamStatus], None]
@@ -163,7 +164,7 @@ class _Follower:
         Raises:
             _OvertakenError: somebody else's commit has come in between.
         """
-        with exclusive(self.node.landed(self.table), self._doing, patience=math.inf):
+        with exclusive(self.node.landed(self.table), self._doing, patience=_WRITING_SECONDS):
             if going_on and self.lake.marks("sync", "full") != (self.number, self.full):
                 raise _OvertakenError
             yield
