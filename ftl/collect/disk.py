@@ -2,6 +2,7 @@
 
 import errno
 import os
+import resource
 from pathlib import Path
 
 from ftl.errors import LakeError
@@ -21,7 +22,12 @@ def disk_is_full(exc: BaseException) -> bool:
 
 
 def has_no_room(folder: Path) -> bool:
-    """Whether hardly anything more fits where this folder lies; for libraries that say no more than that it failed."""
+    """Whether hardly anything more fits where this folder lies, or a file may grow so far only (`ulimit -f`).
+
+    For libraries that say no more than that it failed.
+    """
+    if resource.getrlimit(resource.RLIMIT_FSIZE)[0] != resource.RLIM_INFINITY:
+        return True
     state = os.statvfs(folder)
     return state.f_bavail * state.f_frsize < _ROOM
 

@@ -15,8 +15,11 @@ from typing import Any
 
 NAME_BYTES = 16
 SLOTS_PER_BUCKET = 8
-PATIENCE_SECONDS = 0.05
-"""A process that was frozen within the lock must not stop the others: after so long they go on without it."""
+PATIENCE_SECONDS = 1.0
+"""A process that was frozen within the lock must not stop the others: after so long they go on without it. One that
+only waits for a busy processor is waited for, else its change would be lost."""
+FROZEN_SECONDS = 0.01
+"""The same, while the lock has not been free since."""
 PAUSE_SECONDS = 0.00002
 """Between two tries for the lock."""
 
@@ -37,6 +40,7 @@ class SharedTable:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._slot, self._buckets = struct.Struct(f"<{NAME_BYTES}sd{record}"), buckets
         self._file = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        self._frozen = False
 
     def change(self, name: bytes, now: float, decide: Callable[[float, Record | None], Sequence[Any]]) -> None:
         """Replace one record by what `decide` makes of it, as one step among all processes.
@@ -73,9 +77,10 @@ class SharedTable:
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        until = time.monotonic() + PATIENCE_SECONDS
-        while not self._take() and time.monotonic() < until:
+        until = time.monotonic() + (FROZEN_SECONDS if self._frozen else PATIENCE_SECONDS)
+        while not (taken := self._take()) and time.monotonic() < until:
             time.sleep(PAUSE_SECONDS)
+        self._frozen = not taken
         try:
             yield
         finally:
