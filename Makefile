@@ -9,6 +9,9 @@ UV_VERSION := 0.13.9
 WHEELS = $(or $(PIP_FIND_LINKS),$(shell $(PYTHON) -m pip config get global.find-links 2>/dev/null))
 TORCH = $(if $(WHEELS),--find-links $(WHEELS),--torch-backend cpu)
 
+# Dozens of processes are started; none of them shall compile its libraries anew, wherever the environment says so.
+export PYTHONDONTWRITEBYTECODE :=
+
 .PHONY: demo down test check setup system lock clean
 
 demo: setup  ## Set up, then run the whole story and leave the services up.
