@@ -181,7 +181,16 @@ class OnlineStore:
                     cure="A process may open it once: share one OnlineStore. Else remove the folder; the next sync "
                     "writes it anew.",
                 ) from exc
+            self._require_whole(self._path / "data.mdb")
         return self._env
+
+    def _require_whole(self, file: Path) -> None:
+        """Reading beyond the end of a file that was cut off would end the process."""
+        pages = self._env.info()["last_pgno"] + 1
+        if file.stat().st_size < pages * self._env.stat()["psize"]:
+            self.close()
+            cure = "Remove its folder; the next sync writes it anew."
+            raise LakeError(f"The online store {self._path} is damaged: data.mdb was cut off.", cure=cure)
 
 
 def _keys(rows: pa.Table, key: Sequence[str]) -> list[bytes]:

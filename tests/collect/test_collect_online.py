@@ -1,3 +1,5 @@
+import os
+import shutil
 from contextlib import closing
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -66,6 +68,20 @@ def test_a_store_that_missed_commits_catches_up(filled: Bank, clock: Any) -> Non
     assert behind.number == 2
     behind.close()
     assert len(everything(filled)) == 48
+
+
+def test_a_store_that_was_cut_off_is_refused_and_written_anew_once_it_is_removed(filled: Bank, clock: Any) -> None:
+    collect(filled.node, "customers", "full", clock)
+    before = everything(filled)
+    file = filled.node.home / "online" / "customers" / "data.mdb"
+    os.truncate(file, 8192)
+    for _ in range(2):
+        with pytest.raises(LakeError, match=r"data\.mdb was cut off") as refused:
+            everything(filled)
+    assert "Remove its folder" in str(refused.value.cure)
+    shutil.rmtree(file.parent)
+    collect(filled.node, "customers", "incremental", clock)
+    assert everything(filled) == before
 
 
 def test_a_table_without_an_online_store_says_so(request: pytest.FixtureRequest, tmp_path: Path, clock: Any) -> None:

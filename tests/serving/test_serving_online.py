@@ -3,7 +3,10 @@
 import asyncio
 import csv
 import json
+import shutil
+import subprocess
 import sys
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,6 +18,7 @@ from conftest import BANK_PART, consortium_text, identifiers
 
 from ftl.collect import collect
 from ftl.consortium import Node, load
+from ftl.errors import LakeError
 from ftl.federation import PartManifest, keep_part
 from ftl.quality import check
 from ftl.serving import provision_scoring
@@ -32,6 +36,15 @@ from pathlib import Path
 from ftl.collect import collect
 from ftl.consortium import load
 collect(load(Path(sys.argv[1])).node("bank"), "people", "incremental", lambda: datetime(2026, 3, 2, tzinfo=UTC))
+"""
+
+
+HOLD = """
+import sys
+import lmdb
+with lmdb.open(sys.argv[1], map_size=1 << 30) as env, env.begin(write=True):
+    print("held", flush=True)
+    sys.stdin.readline()
 """
 
 
@@ -133,6 +146,45 @@ def test_without_the_store_the_validated_rows_answer(bank: Bank) -> None:
     population = bank.population()
     assert not population.land()
     assert log_odds(bank, population, 7) == pytest.approx([by_hand(500)])
+
+
+@pytest.mark.parametrize("kept_pages", [0, 2])
+def test_a_damaged_store_leaves_the_rows_that_were_seen_and_is_followed_again_once_it_is_repaired(
+    bank: Bank, kept_pages: int
+) -> None:
+    population = bank.population()
+    bank.land(n7=900)
+    population.land()
+    store = bank.node.home / "online" / "people" / "data.mdb"
+    whole = store.read_bytes()
+    kept = whole[: 4096 * kept_pages]
+    store.write_bytes(kept + b"\0" * (len(whole) - len(kept)))
+    with suppress(LakeError):  # it is not read where its number says that nothing has landed
+        population.land()
+    assert log_odds(bank, population, 7, 8) == pytest.approx([by_hand(900), by_hand(500)])
+    fresh = bank.population()
+    with pytest.raises(LakeError, match=r"(?i)remove (its|the) folder"):
+        fresh.land()
+    assert log_odds(bank, fresh, 7) == pytest.approx([by_hand(500)])
+    shutil.rmtree(store.parent)
+    bank.land(n8=700)
+    for one in (population, fresh):
+        assert one.land()
+        assert log_odds(bank, one, 7, 8) == pytest.approx([by_hand(900), by_hand(700)])
+
+
+def test_a_store_that_another_process_writes_to_keeps_nobody_waiting(bank: Bank) -> None:
+    population = bank.population()
+    bank.land(n7=900)
+    store = bank.node.home / "online" / "people"
+    holding = subprocess.Popen([sys.executable, "-c", HOLD, str(store)], stdout=subprocess.PIPE, stdin=subprocess.PIPE)
+    try:
+        assert holding.stdout is not None
+        assert holding.stdout.readline() == b"held\n"
+        assert population.land()
+        assert log_odds(bank, population, 7) == pytest.approx([by_hand(900)])
+    finally:
+        holding.communicate(b"\n", timeout=60)
 
 
 def test_a_table_that_is_not_online_answers_from_validated_rows_only(tmp_path: Path) -> None:
