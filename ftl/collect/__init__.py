@@ -15,6 +15,7 @@ from ftl.collect.lock import exclusive
 from ftl.collect.mapping import Mapping, number, records
 from ftl.collect.normalise import normalised, normalised_text
 from ftl.collect.online import OnlineStore
+from ftl.collect.own_code import run_file
 from ftl.collect.parts import PLACE, Part, create_numbered_view, create_view, quoted
 from ftl.collect.personal import personal_sort
 from ftl.collect.query import query
@@ -81,6 +82,7 @@ __all__ = [
     "quoted",
     "records",
     "replay",
+    "run_file",
     "sandbox",
     "suggest",
     "survey",

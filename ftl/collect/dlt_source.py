@@ -4,9 +4,7 @@ A function in the party's own Python file returns them. Their items are read as 
 unpack anything: the table's mapping does that, and the sync keeps the position.
 """
 
-import importlib.util
 import os
-import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +14,7 @@ import pyarrow as pa
 
 from ftl.collect.cells import cells
 from ftl.collect.mapping import number
+from ftl.collect.own_code import run_file
 from ftl.collect.password import secrets_of
 from ftl.collect.source import BATCH_ROWS, Since, Snapshot, nearest, require_columns
 from ftl.consortium.stores import DltSource
@@ -117,13 +116,8 @@ class DltReader:
         if not path.is_file():
             near = nearest(path.name, (entry.name for entry in path.parent.glob("*.py")))
             raise SourceError(f"{self.label}.module: there is no file {path}.{near}", cure="Correct `module`.")
-        spec = importlib.util.spec_from_file_location(f"ftl_source_{number(str(path))}", path)
-        assert spec is not None  # noqa: S101 - a .py file always has one
-        assert spec.loader is not None  # noqa: S101
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[spec.name] = module  # dlt looks its functions up there
         with self._translated(str(path)):
-            spec.loader.exec_module(module)
+            module = run_file(f"ftl_source_{number(str(path))}", path)  # dlt looks its functions up in sys.modules
         function = getattr(module, self.settings.function, None)
         if not callable(function):
             near = nearest(self.settings.function, (name for name in vars(module) if not name.startswith("_")))

@@ -1,6 +1,5 @@
 """A table's expectations: those that follow from its mapping, and those of the party's own suite file."""
 
-import importlib.util
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -8,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from ftl.collect import Mapping, nearest, number
+from ftl.collect import Mapping, nearest, number, run_file
 from ftl.consortium import Node
 from ftl.errors import QualityError
 from ftl.quality.against import Comparison
@@ -59,7 +58,7 @@ class Rules:
             suite.add_expectation(expectation)
         if self._path is not None:
             with _named(self._path):
-                _module(self._path).build(suite)
+                run_file(f"ftl_suite_{number(str(self._path))}", self._path).build(suite)
 
     @cached_property
     def compared(self) -> tuple[Comparison, ...]:
@@ -71,7 +70,7 @@ class Rules:
         if self._path is None:
             return ()
         with _named(self._path):
-            return tuple(getattr(_module(self._path), "COMPARED", ()))
+            return tuple(getattr(run_file(f"ftl_suite_{number(str(self._path))}", self._path), "COMPARED", ()))
 
     @property
     def _path(self) -> Path | None:
@@ -124,16 +123,6 @@ def _unique(columns: tuple[str, ...]) -> Any:
     return gxe.ExpectCompoundColumnsToBeUnique(
         column_list=list(columns), severity="critical", description="are unique together"
     )
-
-
-def _module(path: Path) -> Any:
-    """The suite file, run."""
-    spec = importlib.util.spec_from_file_location(f"expectations_{path.stem}", path)
-    assert spec is not None  # noqa: S101 - a .py file always has one
-    assert spec.loader is not None  # noqa: S101
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @contextmanager
