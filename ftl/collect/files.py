@@ -12,6 +12,7 @@ from ftl.collect.excel_files import ExcelFormat
 from ftl.collect.json_files import JsonLinesFormat
 from ftl.collect.parquet_files import ParquetFormat
 from ftl.collect.password import secrets_of
+from ftl.collect.pieces import NOTHING_YET, Asked, Earlier, Pieces, runs
 from ftl.collect.source import Since, Snapshot, nearest, require_columns
 from ftl.collect.stores import LocalFolder, RemoteFolder, Store
 from ftl.consortium import Node
@@ -108,6 +109,21 @@ class FileReader:
         with self.store.local(self._matching(table)) as files:
             require_columns(self.label, table, names, self._format.columns(files, names))
             yield Snapshot(self._format.rows(files, since), self._format.batches(files, names, since))
+
+    @contextmanager
+    def pieces(self, table: str, asked: Asked, earlier: Earlier = NOTHING_YET) -> Iterator[Pieces]:
+        """Runs of rows of each file; they hold for as long as the file's state is the same."""
+        names, states = list(asked.columns), self.files(table)
+        labels = [f"{name}@{state}" for name, state in states.items()]
+        with self.store.local(list(states)) as files:
+            require_columns(self.label, table, names, self._format.columns(files, names))
+            held = earlier.held(lambda name, _: name.rpartition(":")[0] in labels)
+            items = (
+                item
+                for file, label in zip(files, labels, strict=True)
+                for item in runs(self._format.batches([file], names, None), label, held)
+            )
+            yield Pieces(self._format.rows(files, None), items, kept=held)
 
     def _matching(self, table: str) -> list[str]:
         known = self.store.names()

@@ -27,6 +27,7 @@ from ftl.collect.compaction import worn
 from ftl.collect.derive import sandbox
 from ftl.collect.disk import disk_full, disk_is_full
 from ftl.collect.parts import SYNC, Part, alive_rows, create_view, duplicates, locate, outdated, parts_of, read
+from ftl.collect.unfinished import Unfinished
 from ftl.collect.vacuum import oldest_version, vacuum, written_at
 from ftl.collect.vectors import Descriptor, write_vectors
 from ftl.collect.writing import write_parts
@@ -124,7 +125,6 @@ class Lake:
         schema: pa.Schema,
         marks: Callable[[], Mapping[str, int]],
         properties: Mapping[str, str] = NOTHING_ELSE,
-        newest: tuple[Sequence[str], str | None] | None = None,
     ) -> int:
         """Make `batches` the table's whole content; readers see the old one until the commit.
 
@@ -133,8 +133,6 @@ class Lake:
             schema: of every batch.
             marks: asked once all batches are written, so that it can say what was seen in them.
             properties: texts to keep with the table; see :meth:`property_of`.
-            newest: (key columns, cursor): of rows with the same key only the one with the greatest cursor is kept, of
-                equals the last.
 
         Returns:
             the new Delta version.
@@ -142,15 +140,47 @@ class Lake:
         Raises:
             LakeConflict: somebody else committed meanwhile.
         """
+        return self.rewrite(
+            lambda prefix: list(write_parts(self.path, prefix, batches, schema)), schema, marks, properties
+        )
+
+    def rewrite(
+        self,
+        write: Callable[[str], list[Part]],
+        schema: pa.Schema,
+        marks: Callable[[], Mapping[str, int]],
+        properties: Mapping[str, str] = NOTHING_ELSE,
+        newest: tuple[Sequence[str], str | None] | None = None,
+        unfinished: Unfinished | None = None,
+    ) -> int:
+        """Make the files that `write` gives the table's whole content; see :meth:`replace`.
+
+        Args:
+            write: writes files into the table's folder, named after the prefix that it is given, and says which.
+            schema: of every file.
+            marks: as for :meth:`replace`.
+            properties: as for :meth:`replace`.
+            newest: (key columns, cursor): of rows with the same key only the one with the greatest cursor is kept, of
+                equals the last.
+            unfinished: files that stay when this fails, unless the disk is full.
+
+        Returns:
+            the new Delta version.
+        """
         table = self._table() or self._create(schema)
         prefix = f"rewrite-{table.version():012d}-"
-        with self._swept(table, prefix):
+        with self._swept(table, prefix, unfinished):
             with self._translated("write"):
-                parts = list(write_parts(self.path, prefix, batches, schema))
+                parts = write(prefix)
             if newest is not None:
                 with sandbox([part.path for part in parts]) as connection:
                     parts = outdated(connection, parts, *newest)
             return self._become(table, parts, schema, "OVERWRITE", marks(), properties)
+
+    def made(self, schema: pa.Schema) -> int:
+        """The newest version; of a table that was not there, made empty with these columns."""
+        version: int = (self._table() or self._create(schema)).version()
+        return version
 
     def merge(
         self,
@@ -335,21 +365,27 @@ class Lake:
             yield add(part, vectors)
 
     @contextmanager
-    def _swept(self, table: Any, prefix: str) -> Iterator[None]:
-        """Remove what an attempt that was killed has left, and, if this one fails, what it has written."""
-        self._sweep(table, prefix)
+    def _swept(self, table: Any, prefix: str, unfinished: Unfinished | None = None) -> Iterator[None]:
+        """Remove what an attempt that was killed has left, and, if this one fails, what it has written.
+
+        What is noted as unfinished stays; only a full disk makes it go.
+        """
+        self._sweep(table, prefix, unfinished)
         try:
             yield
-        except BaseException:
-            self._sweep(self._require(), prefix)  # the commit may have succeeded, and what came after it not
+        except BaseException as exc:
+            if unfinished is not None and disk_is_full(exc):
+                unfinished.forget()
+            # The commit may have succeeded, and what came after it not.
+            self._sweep(self._require(), prefix, unfinished)
             raise
 
-    def _sweep(self, table: Any, prefix: str) -> None:
+    def _sweep(self, table: Any, prefix: str, unfinished: Unfinished | None) -> None:
         """Remove files of this prefix that the newest version does not name. No commit can name them any more.
 
         Only safe because the caller holds :func:`ftl.collect.lock.exclusive`.
         """
-        known = {Path(uri).name for uri in table.file_uris()}
+        known = {Path(uri).name for uri in table.file_uris()} | (set() if unfinished is None else unfinished.names)
         for path in self.path.glob(f"{prefix}*.parquet"):
             if path.name not in known:
                 path.unlink()

@@ -2,14 +2,18 @@
 
 from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from datetime import UTC, date, datetime
+from itertools import chain
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import pyarrow as pa
 
+from ftl.collect.key_order import TOTALS, WHOLE_NUMBERS, KeyOrder, holds_still, last_key, watched
 from ftl.collect.password import password_of
+from ftl.collect.pieces import NOTHING_YET, Asked, Earlier, Pieces
 from ftl.collect.source import BATCH_ROWS, Since, Snapshot, nearest, require_columns
 from ftl.consortium.servers import MariaSource
 from ftl.errors import SourceError, SourceUnavailable
@@ -28,6 +32,7 @@ _KEY = (
     "SELECT column_name FROM information_schema.key_column_usage "
     "WHERE table_schema = %s AND table_name = %s AND constraint_name = 'PRIMARY' ORDER BY ordinal_position"
 )
+_ENGINE = "SELECT engine FROM information_schema.tables WHERE table_schema = %s AND table_name = %s"
 _TABLES = "SELECT table_name FROM information_schema.tables WHERE table_schema = %s ORDER BY 1"
 _NUMBERS = {"tinyint", "smallint", "mediumint", "int", "bigint", "decimal", "float", "double"}
 
@@ -106,6 +111,57 @@ class MariaReader:
             yield Snapshot(0, iter(()))
             return
         yield Snapshot(first.column(_COUNT)[0].as_py(), _rest(first, batches, names))
+
+    @contextmanager
+    def pieces(self, table: str, asked: Asked, earlier: Earlier = NOTHING_YET) -> Iterator[Pieces]:
+        """Ranges of a whole-number primary key, read in its order by one statement, which sees one state of the table.
+
+        A piece holds when the server's totals of key and cursor are those that were read. So a table without such a
+        key, or without a cursor, is read anew; and so is what lies behind a piece that no longer holds.
+        """
+        names = list(asked.columns)
+        with self.connection() as connection, self.translated(table):
+            types = self.columns_in(connection, table)
+            require_columns(self.label, table, names, types)
+            answer(connection, f"SELECT {', '.join(map(_quoted, names))} FROM {_quoted(table)} LIMIT 0")  # noqa: S608 - quoted names
+            order = self._order(connection, table, types, asked)
+            held = frozenset[str]()
+            if order is not None:
+                held = order.held(earlier, lambda query: str(answer(connection, query)[0][0]))
+        if order is None:
+            with self.snapshot(table, names) as snapshot:
+                yield Pieces(snapshot.rows, snapshot.batches)
+            return
+        columns = [_expression(column, types[column]) for column in names]
+        for known in (held, frozenset[str]()):
+            order = replace(order, after=last_key(known))
+            batches = self._batches(table, order.query(columns))
+            first = next(batches, None)
+            rows, totals, proof = order.told(
+                self._told(table, order) if first is None else first.column(TOTALS)[0].as_py()
+            )
+            if holds_still(proof, known):
+                read = iter(()) if first is None else chain([first], batches)
+                yield Pieces(rows, order.items(read, names, asked.cursor or ""), totals, "", known)
+                return
+
+    def _told(self, table: str, order: KeyOrder) -> str:
+        with self.connection() as connection, self.translated(table):
+            return str(answer(connection, f"SELECT {order.text}")[0][0])
+
+    def _order(self, connection: Any, table: str, types: dict[str, str], asked: Asked) -> KeyOrder | None:
+        """How the table can be read in the order of its key; None where it has no such key, or no cursor."""
+        key = answer(connection, _KEY, self.settings.database, table)
+        engine = answer(connection, _ENGINE, self.settings.database, table)
+        if len(key) != 1 or engine != [("InnoDB",)] or asked.cursor is None:
+            return None
+        ((column,),) = key
+        declared = types[asked.cursor]
+        cursor = watched(_quoted(asked.cursor), _kind(declared), _value(asked.cursor, declared))
+        if _kind(types.get(column, "")) not in WHOLE_NUMBERS or cursor is None:
+            return None
+        control = {name: total for name in asked.key if (total := _total(name, types[name]))}
+        return KeyOrder(_quoted(table), _quoted(column), cursor, None, control)
 
     def _batches(self, table: str, query: str) -> Iterator[pa.RecordBatch]:
         """Streamed; memory holds a few batches however long the table is."""
@@ -263,21 +319,38 @@ def _rest(first: pa.RecordBatch, batches: Iterator[pa.RecordBatch], names: list[
 
 
 def _expression(column: str, declared: str) -> str:
+    name, value = _quoted(column), _value(column, declared)
+    return name if value == name else f"{value} AS {name}"
+
+
+def _value(column: str, declared: str) -> str:
     """What connectorx cannot hold exactly comes as text; dates with a zero in them mean *unknown*."""
-    name, kind = _quoted(column), declared.split("(", maxsplit=1)[0].split(" ", maxsplit=1)[0]
+    name, kind = _quoted(column), _kind(declared)
     if kind in {"decimal", "time"}:
-        return f"CAST({name} AS CHAR) AS {name}"
+        return f"CAST({name} AS CHAR)"
     if kind == "bit":
-        return f"CAST({name} + 0 AS UNSIGNED) AS {name}"
+        return f"CAST({name} + 0 AS UNSIGNED)"
     if kind in {"date", "datetime", "timestamp"}:
-        return f"IF(dayofmonth({name}) > 0 AND month({name}) > 0, {name}, NULL) AS {name}"
+        return f"IF(dayofmonth({name}) > 0 AND month({name}) > 0, {name}, NULL)"
     return name
+
+
+def _kind(declared: str) -> str:
+    """The type's name alone."""
+    return declared.split("(", maxsplit=1)[0].split(" ", maxsplit=1)[0]
+
+
+def _total(column: str, declared: str) -> str | None:
+    """SQL of a column's control total; None for a type of which there is none."""
+    if _kind(declared) in WHOLE_NUMBERS:
+        return f"sum({_quoted(column)})"
+    return f"sum(length(CONVERT({_quoted(column)} USING utf8mb4)))" if _kind(declared) == "varchar" else None
 
 
 def _condition(types: dict[str, str], since: Since | None) -> str:
     if since is None:
         return ""
-    kind, value = types.get(since.column, "").split("(")[0].split(" ")[0], since.value
+    kind, value = _kind(types.get(since.column, "")), since.value
     if isinstance(value, datetime):
         moment = value.astimezone(UTC).replace(tzinfo=None)
         return f" WHERE {_quoted(since.column)} >= '{moment}'" if kind in {"datetime", "timestamp"} else ""

@@ -48,6 +48,11 @@ class Part:
     rows: int
     dead: NDArray[np.int64]
 
+    @classmethod
+    def whole(cls, path: Path, rows: int) -> "Part":
+        """A file all of whose rows are part of the table."""
+        return cls(path, rows, np.empty(0, np.int64))
+
     @property
     def alive(self) -> int:
         """Number of rows that are part of the table."""

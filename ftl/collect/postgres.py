@@ -1,14 +1,18 @@
 """Reads PostgreSQL by binary COPY through ADBC, in one repeatable-read transaction."""
 
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from datetime import date, datetime
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
 import pyarrow as pa
 
+from ftl.collect.heap import HEAP, Heap, in_order, within, young
 from ftl.collect.password import password_of
+from ftl.collect.pieces import NOTHING_YET, WHOLE, Asked, Earlier, Pieces, Totals
 from ftl.collect.source import Since, Snapshot, nearest, require_columns
 from ftl.consortium.servers import PostgresSource
 from ftl.errors import SourceError, SourceUnavailable
@@ -115,6 +119,87 @@ class PostgresReader:
                 ((rows,),) = _rows(cursor, f"SELECT count(*) {source}")
             asked = ", ".join(_expression(name, types[name]) for name in names)
             yield Snapshot(rows, self._batches(cursor, table, f"SELECT {asked} {source}"))
+
+    @contextmanager
+    def pieces(self, table: str, asked: Asked, earlier: Earlier = NOTHING_YET) -> Iterator[Pieces]:
+        """Ranges of the table's blocks, read in one snapshot, by as many connections as `readers` says.
+
+        A piece holds when the server sees in its blocks as many rows as then, and none that is younger: whatever comes
+        or changes gets a younger transaction, and what leaves is missing.
+        """
+        names = list(asked.columns)
+        with self._cursor() as cursor:
+            with self._translated(table):
+                types = self._columns(cursor, table)
+                require_columns(self.label, table, names, types)
+                rows, totals = self._totals(cursor, table, {name: types[name] for name in asked.key})
+                heap = self._heap(cursor, table)
+            query = f"SELECT {', '.join(_expression(name, types[name]) for name in names)} FROM {self._name(table)}"  # noqa: S608 - quoted names
+            if heap is None:
+                yield Pieces(rows, self._batches(cursor, table, query), totals)
+                return
+            with self._translated(table):
+                oldest = heap.oldest_of(earlier.state)
+                held = earlier.held(
+                    lambda name, had: oldest is not None and self._is_unchanged(cursor, table, name, had, oldest)
+                )
+            with self._in_ranges(cursor, table, query, heap.ranges(held)) as items:
+                yield Pieces(rows, items, totals, heap.state, held)
+
+    def _totals(self, cursor: Any, table: str, types: dict[str, str]) -> tuple[int, Totals]:
+        """Number of rows, and control totals of the columns."""
+        ((encoding,),) = _rows(cursor, "SELECT current_setting('server_encoding')")
+        asked = {}
+        for column, declared in types.items():
+            name, kind = _quoted(column), declared.split("(", maxsplit=1)[0]
+            if kind in {"smallint", "integer", "bigint"}:
+                asked[column] = f"sum({name})::text"
+            elif kind in {"text", "character varying"}:
+                text = name if encoding == "UTF8" else f"convert_to({name}, 'UTF8')"
+                asked[column] = f"sum(octet_length({text}))::text"
+        query = f"SELECT {', '.join(['count(*)', *asked.values()])} FROM {self._name(table)}"  # noqa: S608 - quoted names
+        ((rows, *found),) = _rows(cursor, query)
+        return rows, {column: int(total or 0) % WHOLE for column, total in zip(asked, found, strict=True)}
+
+    def _heap(self, cursor: Any, table: str) -> Heap | None:
+        """Where the table's rows lie; None for what has no blocks of its own, and servers before 14."""
+        query = HEAP.format(schema=_literal(self.settings.db_schema), table=_literal(table))
+        found = _rows(cursor, query)
+        return Heap(*found[0]) if found else None
+
+    def _is_unchanged(self, cursor: Any, table: str, piece: str, had: int, oldest: int) -> bool:
+        query = f"SELECT count(*), {young(oldest)} FROM {self._name(table)} WHERE {within(piece)}"  # noqa: S608 - numbers of our own
+        return _rows(cursor, query) == [(had, 0)]
+
+    @contextmanager
+    def _in_ranges(
+        self, cursor: Any, table: str, query: str, ranges: Sequence[str]
+    ) -> Iterator[Iterator[pa.RecordBatch | str]]:
+        """The rows of each range, then its name; with more than one reader whole ranges are read ahead."""
+        if self.settings.readers == 1 or len(ranges) < 2:
+            yield self._one_by_one(cursor, table, query, ranges)
+            return
+        with ExitStack() as opened:
+            ((exported,),) = _rows(cursor, "SELECT pg_export_snapshot()")
+            readers = min(self.settings.readers, len(ranges))
+            free = SimpleQueue[Any]()
+            for _ in range(readers):
+                free.put(opened.enter_context(self._cursor(exported)))
+
+            def read(piece: str) -> list[pa.RecordBatch]:
+                reader = free.get()
+                try:
+                    return list(self._batches(reader, table, f"{query} WHERE {within(piece)}"))
+                finally:
+                    free.put(reader)
+
+            pool = opened.enter_context(ThreadPoolExecutor(readers, thread_name_prefix="read"))
+            yield in_order(pool, read, ranges, readers)
+
+    def _one_by_one(self, cursor: Any, table: str, query: str, ranges: Iterable[str]) -> Iterator[pa.RecordBatch | str]:
+        for piece in ranges:
+            yield from self._batches(cursor, table, f"{query} WHERE {within(piece)}")
+            yield piece
 
     def _batches(self, cursor: Any, table: str, query: str) -> Iterator[pa.RecordBatch]:
         with self._translated(table):

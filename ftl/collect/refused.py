@@ -89,7 +89,11 @@ class Refused:
     def prepare(self, refusal: Refusal) -> None:
         """Add rows on which the coming commit decides."""
         if len(refusal.raw):
-            self._lake.append(refusal.table())
+            self.append(refusal.table())
+
+    def append(self, rows: pa.Table) -> None:
+        """Add rows of :data:`SCHEMA` on which the coming commit decides."""
+        self._lake.append(rows)
 
     def read(self) -> pa.Table:
         """All rows, prepared and superseded ones included, oldest batch first."""

@@ -18,9 +18,11 @@ from ftl.collect.files import FileReader
 from ftl.collect.lake import SYNC, Lake
 from ftl.collect.leaving import GONE, Leaving
 from ftl.collect.mapping import Mapped, Mapping, number, records
+from ftl.collect.pieces import Asked, Totals, totals_of
 from ftl.collect.refused import Clock, Refusal, Refused, joined_key
 from ftl.collect.report import Mode, Step, SyncProgress, SyncReport
 from ftl.collect.source import Position, Since, Snapshot, Source, open_source
+from ftl.collect.unfinished import Seen
 from ftl.collect.watermark import NOTHING, as_mark, as_position, earlier, newest
 from ftl.consortium import Node
 from ftl.consortium.landing import Contract
@@ -30,31 +32,13 @@ log = logging.getLogger(__name__)
 
 
 @dataclass
-class Seen:
-    """What went by so far.
-
-    Attributes:
-        scanned: rows that the source gave.
-        bytes: of Arrow data in them.
-        read: those of them that the sync asked for (a source may give more).
-        landed, refused, deleted: where they went.
-        newest: mark of the greatest cursor among them.
-    """
-
-    scanned: int = 0
-    bytes: int = 0
-    read: int = 0
-    landed: int = 0
-    refused: int = 0
-    deleted: int = 0
-    newest: int = NOTHING
-
-
-@dataclass
 class Session:
     """One attempt to sync one table; the caller holds :func:`ftl.collect.lock.exclusive`.
 
     Attributes:
+        seen: what went by since the last turn.
+        finished: what went by before it.
+        control: source columns whose totals are to be reconciled.
         number: of this sync; the previous one's plus 1. A rerun after a crash gets the same number.
         last_full: number of the last full sync, 0 when there was none.
         last_scanned: rows that the source gave at the last sync; None where that was never noted.
@@ -67,6 +51,8 @@ class Session:
     clock: Clock
     on_progress: Callable[[SyncProgress], None]
     seen: Seen = field(default_factory=Seen)
+    finished: Seen = field(default_factory=Seen)
+    control: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         self.started = self.clock()
@@ -135,6 +121,21 @@ class Session:
         self._tell("started", None)
         self.refused.discard(("collect",), after=self.last)
 
+    @property
+    def asked(self) -> Asked:
+        """What to read of the source."""
+        columns = self.mapping.settings.columns
+        key = (columns[name].source for name in self.mapping.key if name in columns)
+        wanted = [name for name in self.mapping.source_columns if name not in self.terms.missing]
+        wanted += [name for name in self.terms.beside if name not in wanted]
+        cursor = self.mapping.source_cursor
+        return Asked(wanted, [name for name in key if name in wanted], cursor if cursor in wanted else None)
+
+    def turn(self) -> None:
+        """Count what was seen as finished, and begin anew."""
+        self.finished.add(self.seen)
+        self.seen = Seen()
+
     def forget(self) -> None:
         """Start anew: what was seen so far does not count."""
         self.seen = Seen()
@@ -146,8 +147,7 @@ class Session:
         bound = None
         if since is not None and cursor is not None and self.mapping.cursor_as_stored:
             bound = Since(cursor, since)
-        wanted = [name for name in self.mapping.source_columns if name not in self.terms.missing]
-        wanted += [name for name in self.terms.beside if name not in wanted]
+        wanted = self.asked.columns
         if files is not None and isinstance(self.source, FileReader):
             opened: AbstractContextManager[Snapshot] = self.source.part(table, wanted, files)
         else:
@@ -160,6 +160,7 @@ class Session:
         mapped = self.mapping.apply(self._complete(batch))
         self.seen.scanned += batch.num_rows
         self.seen.bytes += batch.nbytes
+        self.seen.count(totals_of(batch, self.control))
         cursor = self.mapping.settings.cursor
         if cursor is not None:
             self.seen.newest = max(self.seen.newest, newest(mapped.rows.column(cursor)))
@@ -185,38 +186,46 @@ class Session:
 
     def quarantine(self, mapped: Mapped, rows: Sequence[int] | pa.Array) -> None:
         """Prepare the rows of a batch whose positions are in `rows` for the quarantine."""
+        self.refused.prepare(self.refusal(mapped, rows))
+
+    def refusal(self, mapped: Mapped, rows: Sequence[int] | pa.Array) -> Refusal:
+        """The rows of a batch whose positions are in `rows`, counted, as the quarantine is to have them."""
         positions = pa.array(rows, pa.uint64())
         self.seen.refused += len(positions)
-        if len(positions):
-            taken = mapped.rows.take(positions)
-            self.refused.prepare(
-                Refusal(
-                    stage="collect",
-                    decision=self.number,
-                    batches=pa.repeat(pa.scalar(self.number, pa.int64()), len(positions)),
-                    keys=joined_key(taken, self.mapping.key),
-                    reasons=mapped.reasons.take(positions),
-                    raw=records(mapped.raw, positions),
-                    at=self.clock(),
-                )
-            )
+        return Refusal(
+            stage="collect",
+            decision=self.number,
+            batches=pa.repeat(pa.scalar(self.number, pa.int64()), len(positions)),
+            keys=joined_key(mapped.rows.take(positions), self.mapping.key),
+            reasons=mapped.reasons.take(positions),
+            raw=records(mapped.raw, positions),
+            at=self.clock(),
+        )
 
     def numbered(self, rows: pa.Table) -> pa.Table:
         """`rows` as the landed table has them, with this sync's number."""
         rows = rows.append_column(SYNC, pa.repeat(pa.scalar(self.number, pa.int64()), rows.num_rows))
         return rows.select(self.schema.names).cast(self.schema)
 
-    def prepared(self, of: int | None) -> None:
-        """Reconcile with the source's own count; all that is missing now is the commit.
+    def prepared(self, of: int | None, totals: Totals | None = None) -> None:
+        """Reconcile with the source's own count and control totals; all that is missing now is the commit.
 
         Raises:
-            SourceError: the source gave another number of rows than it counted.
+            SourceError: the source gave another number of rows than it counted, or other keys.
         """
+        cure = "Run the sync again; if it repeats, look whether the table is a view that changes between reads."
         if of is not None and of != self.seen.scanned:
             raise SourceError(
                 f"{self.mapping.label}: the source counted {of} rows but gave {self.seen.scanned}; nothing was landed.",
-                cure="Run the sync again; if it repeats, look whether the table is a view that changes between reads.",
+                cure=cure,
             )
+        for name, total in (totals or {}).items():
+            if self.seen.totals.get(name, 0) not in (total, None):
+                raise SourceError(
+                    f"{self.mapping.label}: the rows that the source gave have another control total of {name!r} than "
+                    "its own; nothing was landed.",
+                    cure=cure,
+                )
         self._tell("prepared", of)
 
     def marks(self, full: int) -> dict[str, int]:
@@ -299,7 +308,8 @@ class Session:
 
     def _tell(self, step: Step, of: int | None) -> SyncProgress:
         seconds = (self.clock() - self.started).total_seconds()
-        told = SyncProgress(self.node.name, self.table, step, self.seen.scanned, of, self.seen.bytes, seconds)
+        scanned, size = self.finished.scanned + self.seen.scanned, self.finished.bytes + self.seen.bytes
+        told = SyncProgress(self.node.name, self.table, step, scanned, of, size, seconds)
         self.on_progress(told)
         return told
 

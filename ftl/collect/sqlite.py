@@ -9,6 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from ftl.collect.pieces import NOTHING_YET, WHOLE, Asked, Earlier, Pieces, runs
 from ftl.collect.source import BATCH_ROWS, Since, Snapshot, nearest, require_columns
 from ftl.errors import SourceError, SourceUnavailable
 
@@ -71,6 +72,24 @@ class SqliteReader:
                 rows, reader = self._select(connection, table, names, since)
             yield Snapshot(rows, self._batches(reader, names))
 
+    @contextmanager
+    def pieces(self, table: str, asked: Asked, earlier: Earlier = NOTHING_YET) -> Iterator[Pieces]:
+        """Runs of rows in the order of their rowid; they hold for as long as nobody writes to the database."""
+        names, before = list(asked.columns), self.position(table, None)
+        with closing(self._open()) as connection:
+            with self._translated():
+                types = self._columns(connection, table)
+                require_columns(self.label, table, names, types)
+                connection.execute("BEGIN")
+                rows, totals = _totals(connection, table, {name: types[name] for name in asked.key})
+                rowid = _rowid(connection, table, types)
+                order = f" ORDER BY {rowid}" if rowid else ""
+                reader = connection.execute(f"SELECT {', '.join(map(_quoted, names))} FROM {_quoted(table)}{order}")  # noqa: S608 - quoted names
+            state = before if rowid and before == self.position(table, None) else ""
+            held = earlier.held(lambda *_: state not in {"", None} and state == earlier.state)
+            batches = self._batches(reader, names)
+            yield Pieces(rows, runs(batches, "rows", held) if state else batches, totals, state or "", held)
+
     def _select(
         self, connection: sqlite3.Connection, table: str, names: list[str], since: Since | None
     ) -> tuple[int, sqlite3.Cursor]:
@@ -128,6 +147,37 @@ class SqliteReader:
         return SourceError(
             f"{self.label}.path: {self.path} cannot be read: {exc}.", cure="Let this user read the file and its folder."
         )
+
+
+def _rowid(connection: sqlite3.Connection, table: str, columns: Iterable[str]) -> str | None:
+    """The name by which the table's own order can be asked for; None for a view and a table without it."""
+    kind = connection.execute("SELECT type FROM sqlite_master WHERE lower(name) = lower(?)", (table,)).fetchone()
+    known = {column.lower() for column in columns}
+    name = next((name for name in ("rowid", "_rowid_", "oid") if name not in known), None)
+    if kind != ("table",) or name is None:
+        return None
+    try:
+        connection.execute(f"SELECT {name} FROM {_quoted(table)} LIMIT 0")  # noqa: S608 - quoted names
+    except sqlite3.OperationalError:
+        return None
+    return name
+
+
+def _totals(connection: sqlite3.Connection, table: str, types: dict[str, str]) -> tuple[int, dict[str, int | None]]:
+    """Number of rows, and control totals of the columns; whole numbers in halves, as no sum may overflow."""
+    asked = {}
+    for column, declared in types.items():
+        name = _quoted(column)
+        if "INT" in declared.upper():
+            asked[column] = f"sum({name} >> 32)", f"sum({name} & 4294967295)"
+        elif any(word in declared.upper() for word in _TEXTS):
+            asked[column] = "0", f"sum(length(CAST({name} AS BLOB)))"
+    halves = [half for pair in asked.values() for half in pair]
+    query = f"SELECT {', '.join(['count(*)', *halves])} FROM {_quoted(table)}"  # noqa: S608 - quoted names
+    rows, *found = connection.execute(query).fetchone()
+    pairs = zip(found[::2], found[1::2], strict=True)
+    sums = [(((high or 0) << 32) + (low or 0)) % WHOLE for high, low in pairs]
+    return rows, dict(zip(asked, sums, strict=True))
 
 
 def _array(values: tuple[Any, ...]) -> pa.Array:

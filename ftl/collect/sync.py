@@ -4,31 +4,29 @@ The order of work makes a crash harmless at every step:
 
 1. discard what an attempt that never committed left in the quarantine;
 2. read and map; write the good rows to files that no version of the table names yet, and the refused rows to the
-   quarantine under the coming sync's number, where nobody sees them yet;
+   quarantine under the coming sync's number, where nobody sees them yet (a full sync goes on with files that an
+   attempt before it has finished, see :mod:`ftl.collect.full`);
 3. commit the files together with the marks *sync*, *full*, *source*, *mapping* and *watermark*: the one moment at which
    all of it becomes visible.
 """
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 
 import msgspec
-import pyarrow as pa
-import pyarrow.compute as pc
 
-from ftl.collect.ahead import ahead
+from ftl.collect.full import full
 from ftl.collect.history import keep_history
 from ftl.collect.increment import Interval, backfill, bounds, increment
 from ftl.collect.lake import Lake
-from ftl.collect.leaving import GONE
 from ftl.collect.lock import exclusive
 from ftl.collect.mapping import Mapping
 from ftl.collect.online import OnlineStore
-from ftl.collect.refused import Clock, current
+from ftl.collect.refused import Clock
 from ftl.collect.report import Mode, SyncProgress, SyncReport
 from ftl.collect.session import Session
-from ftl.collect.source import Counting, Position, Snapshot
+from ftl.collect.source import Position
 from ftl.collect.tidying import tidy
 from ftl.collect.watermark import as_position
 from ftl.consortium import Node
@@ -123,53 +121,5 @@ def _run(session: Session, mode: Mode, interval: Interval | None) -> SyncReport:
     if mode == "incremental" and session.can_continue:
         if interval is not None:
             return backfill(session, interval)
-        return increment(session) or _full(session)
-    return _full(session)
-
-
-def _full(session: Session) -> SyncReport:
-    if session.can_continue and session.source_unmoved and _nothing_deleted(session):
-        return session.report("full", skipped=True)
-    session.begin()
-    settings, key = session.mapping.settings, session.mapping.key
-    newest = (key, settings.cursor) if settings.repeated == "newest" else None
-    with session.snapshot(None) as snapshot, ahead(_good(session, snapshot)) as rows:
-        session.lake.replace(
-            rows,
-            session.schema,
-            lambda: session.marks(full=session.number),
-            session.properties,
-            newest,
-        )
-    return session.report("full")
-
-
-def _nothing_deleted(session: Session) -> bool:
-    """Whether the source has as many rows as the last sync left: nothing else shows a deletion."""
-    source, table = session.source, session.mapping.settings.table
-    if session.last == session.last_full:
-        return not isinstance(source, Counting) or source.count(table) == session.last_scanned
-    refused = current(session.node, session.table)
-    at_collect = pc.sum(pc.equal(refused.column("stage"), "collect")).as_py() or 0
-    if isinstance(source, Counting):
-        return source.count(table) == session.lake.count() + at_collect
-    with session.snapshot(None) as snapshot:
-        return snapshot.rows == session.lake.count() + at_collect
-
-
-def _good(session: Session, snapshot: Snapshot) -> Iterator[pa.Table]:
-    """Good rows of every batch; refused ones go to the quarantine on the way, and those that have left nowhere."""
-    for batch in snapshot.batches:
-        mapped = session.map(batch, snapshot.rows)
-        rows = mapped.rows
-        if not mapped.good:
-            good = pc.is_null(mapped.reasons)
-            session.quarantine(mapped, pc.indices_nonzero(pc.invert(good)))
-            rows = rows.filter(good)
-        if GONE in rows.column_names:
-            session.seen.deleted += pc.sum(rows.column(GONE)).as_py() or 0
-            rows = rows.filter(pc.invert(rows.column(GONE)))
-        session.seen.read += batch.num_rows
-        session.seen.landed += rows.num_rows
-        yield session.numbered(rows)
-    session.prepared(snapshot.rows)
+        return increment(session) or full(session)
+    return full(session)

@@ -4,14 +4,14 @@ import uuid
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ftl.collect.parts import Part
 
-_ROWS_PER_FILE = 2_000_000
+ROWS_PER_FILE = 2_000_000
+"""After so many a new file begins."""
 _SAMPLE_ROWS, _REPEATS = 10_000, 10
 """A column gets a dictionary where a value comes so many times on average in so many rows."""
 
@@ -32,7 +32,7 @@ def write_parts(
     """
     file = None
     for batch in batches:
-        if file is not None and file.rows >= _ROWS_PER_FILE:
+        if file is not None and file.rows >= ROWS_PER_FILE:
             yield file.close()
             file = None
         if file is None:
@@ -65,7 +65,7 @@ class DataFile:
     def close(self) -> Part:
         """Finish the file."""
         self._writer.close()
-        return Part(self._path, self.rows, np.empty(0, np.int64))
+        return Part.whole(self._path, self.rows)
 
 
 def _repeating(sample: pa.RecordBatch | pa.Table) -> list[str]:

@@ -29,6 +29,8 @@ class PostgresSource(Server):
     """Who reads; needs SELECT on the tables; for a stream also REPLICATION, and to own the tables."""
     db_schema: str = Field("public", alias="schema")
     """Schema that holds the tables."""
+    readers: int = Field(1, ge=1, le=16)
+    """Connections that read a whole table at once, in one snapshot; from PostgreSQL 14 on."""
     password_env: str | None = None
     """Environment variable that holds the password."""
     password_file: PurePosixPath | None = None
