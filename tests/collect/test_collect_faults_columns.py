@@ -107,6 +107,22 @@ def test_a_change_that_the_contract_does_not_let_in_stops_the_stream_and_keeps_t
     assert _kids(node) == [("K1", 2)]
 
 
+def test_a_change_while_the_stream_was_down_is_compared_with_what_it_had_accepted(
+    followed: Followed, tmp_path: Path
+) -> None:
+    node = followed.table.node(tmp_path, contract={"new_columns": "freeze"})
+    with streaming(node):
+        until(lambda: started(node))
+        followed.insert(1)
+        until(lambda: _kids(node) == [("K1", 2)])
+    followed.sql("ALTER TABLE customers ADD COLUMN more int")
+    followed.insert(2)
+    frozen = r"more is new, and `contract.new_columns` is freeze"
+    with pytest.raises(SourceError, match=frozen), streaming(node) as alive:
+        until(lambda: alive() is None)
+    assert _kids(node) == [("K1", 2)]
+
+
 def test_a_retyped_column_is_missing_from_then_on_where_the_contract_discards_it(
     followed: Followed, tmp_path: Path
 ) -> None:

@@ -11,6 +11,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from ftl.collect.source import Snapshot
+from ftl.collect.stream.terms import Terms
 
 
 @dataclass(frozen=True)
@@ -95,6 +96,11 @@ class Pace:
 
 class Feed(Protocol):
     """The change stream of one table. One thread uses it."""
+
+    @property
+    def terms(self) -> Terms | None:
+        """What watches the source's columns; None where the source does not describe any."""
+        ...
 
     def begin(self) -> AbstractContextManager[Start]:
         """Start anew: the whole table, and a position without gap or overlap after it.

@@ -5,6 +5,7 @@ nothing is lost, nothing repeated. The source is told what has landed only after
 committed before the next one is read; a slow lake therefore slows the reading down, and memory stays flat.
 """
 
+import json
 import logging
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -41,6 +42,8 @@ _STATUS_SECONDS = 2.0
 _WRITING_SECONDS = 3600.0
 """Longest wait for a full sync or a check of the same table to be done; then the stream ends and names it."""
 _POSITION_SECONDS = _TIDY_SECONDS = 900.0
+_COLUMNS = "followed"
+"""Property of the landed table: the source's columns as the stream has accepted them last."""
 
 Progress = Callable[[StreamStatus], None]
 
@@ -181,6 +184,7 @@ class _Follower:
         self.watermark = NOTHING if marks[4] is None else marks[4]
         position = {name: mark for name, mark in zip(names, marks[5:], strict=True) if mark is not None}
         self.refused.discard(("collect",), after=self.number)
+        self._accept(json.loads(self.lake.property_of(_COLUMNS) or "null"))
         if marks[2] != self.full or self.full == 0 or marks[3] != self.mapping.fingerprint:
             position = self._load()
         self.online.refresh(self.lake)
@@ -201,9 +205,16 @@ class _Follower:
                     yield self._numbered(effect.rows, number)
 
             position = dict(start.marks)
-            self.lake.replace(batches(), self.schema, lambda: self._marks(number, number, seen) | position)
+            marks = lambda: self._marks(number, number, seen) | position  # noqa: E731 - asked at the end
+            self.lake.replace(batches(), self.schema, marks, {_COLUMNS: "null"})
+        self._accept(None)
         self.number, self.full, self.watermark = number, number, seen
         return position
+
+    def _accept(self, columns: dict[str, str] | None) -> None:
+        """Compare the source's columns with these from now on."""
+        if self.feed.terms is not None:
+            self.feed.terms.known = columns
 
     def _mapped(self, snapshot: Snapshot) -> Iterator[Effect]:
         rows = 0
@@ -250,7 +261,8 @@ class _Follower:
             seen = max(self.watermark, self._newest(effect))
             marks = self._marks(number, self.full, seen) | dict(piece.marks)
             rows = self._numbered(effect.rows, number)
-            self.lake.merge(rows, list(self.mapping.key), effect.removed, marks)
+            columns = {} if self.feed.terms is None else {_COLUMNS: json.dumps(self.feed.terms.known)}
+            self.lake.merge(rows, list(self.mapping.key), effect.removed, marks, columns)
             self.number, self.watermark = number, seen
             self.counts.batches += 1
             self.online.apply(number, effect.rows, effect.removed)

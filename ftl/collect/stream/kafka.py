@@ -30,6 +30,8 @@ class KafkaFeed:
         mapping: of the table.
     """
 
+    terms = None
+
     def __init__(self, reader: KafkaReader, mapping: FieldMapping) -> None:
         self._reader, self._mapping, self._topic = reader, mapping, mapping.settings.table
         self._columns, self._identity = mapping.source_columns, identity_of(mapping)

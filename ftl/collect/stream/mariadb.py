@@ -61,7 +61,8 @@ class MariaFeed:
         self._maps: dict[int, RowDecoder | None] = {}
         self._decoder: RowDecoder | None = None
         self._declared: list[Declared] = []
-        self._terms, self._missing = Terms(reader.label, mapping), frozenset[str]()
+        self.terms = Terms(reader.label, mapping)
+        self._missing = frozenset[str]()
 
     def mark_names(self) -> tuple[str, ...]:
         """Sequence number and server of the last transaction, per replication domain that the server knows."""
@@ -239,7 +240,7 @@ class MariaFeed:
         reader = self._reader
         with reader.connection() as connection, reader.translated(self._table):
             known = reader.columns_in(connection, self._table)
-            self._missing = self._terms.missing(known)
+            self._missing = self.terms.missing(known)
             return [Declared(*row) for row in answer(connection, _CATALOGUE, reader.settings.database, self._table)]
 
     def _check(self, connection: Any) -> None:

@@ -57,7 +57,8 @@ class PostgresFeed:
         self._connection: Any = None
         self._cursor: Any = None
         self._relation: Relation | None = None
-        self._terms, self._missing = Terms(reader.label, mapping), frozenset[str]()
+        self.terms = Terms(reader.label, mapping)
+        self._missing = frozenset[str]()
         self._marks = {"lsn": 0, "within": 0}
         self._heard = self._asked = 0.0
         self._open: _Transaction | None = None
@@ -162,7 +163,7 @@ class PostgresFeed:
             self._decode(gathered)
             self._relation = relation(payload)
             types = map(str, self._relation.types)
-            self._missing = self._terms.missing(dict(zip(self._relation.names, types, strict=True)))
+            self._missing = self.terms.missing(dict(zip(self._relation.names, types, strict=True)))
 
     def _end(self, payload: bytes) -> None:
         (end,) = struct.unpack_from(">q", payload, 10)

@@ -15,11 +15,14 @@ class Terms:
     Args:
         label: how messages name the source.
         mapping: of the table.
+
+    Attributes:
+        known: source column to the source's type, as accepted last; None before the first description.
     """
 
     def __init__(self, label: str, mapping: FieldMapping) -> None:
         self._label, self._mapping = label, mapping
-        self._known: Mapping[str, str] | None = None
+        self.known: Mapping[str, str] | None = None
 
     def missing(self, seen: Mapping[str, str]) -> frozenset[str]:
         """Mapped columns whose cells are missing from now on.
@@ -34,12 +37,12 @@ class Terms:
         table, lost = mapping.settings.table, contract.lost_columns
         asked = mapping.source_columns if lost == "freeze" else identity_of(mapping)
         require_columns(self._label, table, asked, seen)
-        terms = judge(contract, mapping.label, mapping.source_columns, self._known, seen, {}, mapping.schema.names)
+        terms = judge(contract, mapping.label, mapping.source_columns, self.known, seen, {}, mapping.schema.names)
         if terms.stays:
             raise SourceError(
                 f"{self._label}: table {table!r} has lost a column, and `contract.lost_columns` is discard: the landed "
                 "table stays as it is.",
                 cure="Correct the mapping, run a full sync, and start the stream again.",
             )
-        self._known = terms.columns
+        self.known = terms.columns
         return terms.missing
