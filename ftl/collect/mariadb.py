@@ -23,6 +23,8 @@ CONNECT_SECONDS = 10
 ANSWER_SECONDS = 600
 """Longest wait for an answer: counting a large table takes its time."""
 
+_SESSION = "SET time_zone = '+00:00', sql_mode = 'NO_ZERO_DATE,NO_ZERO_IN_DATE'"
+"""Times are UTC, and a cast makes dates such as 0000-00-00 or 2020-05-00 null."""
 _COUNT = "_ftl_rows"
 _COLUMNS = (
     "SELECT column_name, column_type FROM information_schema.columns "
@@ -176,7 +178,7 @@ class MariaReader:
                 return_type="arrow_stream",
                 protocol="binary",
                 batch_size=BATCH_ROWS,
-                pre_execution_query="SET time_zone = '+00:00', sql_mode = ''",
+                pre_execution_query=_SESSION,
             )
             yield from (batch for batch in reader if batch.num_rows)
 
@@ -211,7 +213,7 @@ class MariaReader:
             write_timeout=answer_seconds,
             autocommit=True,
             charset="utf8mb4",
-            init_command="SET time_zone = '+00:00', sql_mode = ''",
+            init_command=_SESSION,
         )
 
     def columns_in(self, connection: Any, table: str) -> dict[str, str]:
@@ -324,15 +326,15 @@ def _expression(column: str, declared: str) -> str:
 
 
 def _value(column: str, declared: str) -> str:
-    """What connectorx cannot hold exactly comes as text; dates with a zero in them mean *unknown*."""
+    """What connectorx cannot hold exactly comes as text; a date with a zero in it is unknown, see :data:`_SESSION`."""
     name, kind = _quoted(column), _kind(declared)
     if kind in {"decimal", "time"}:
         return f"CAST({name} AS CHAR)"
     if kind == "bit":
         return f"CAST({name} + 0 AS UNSIGNED)"
-    if kind in {"date", "datetime", "timestamp"}:
-        return f"IF(dayofmonth({name}) > 0 AND month({name}) > 0, {name}, NULL)"
-    return name
+    if kind == "date":
+        return f"CAST({name} AS DATE)"
+    return f"CAST({name} AS DATETIME(6))" if kind in {"datetime", "timestamp"} else name
 
 
 def _kind(declared: str) -> str:

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from contextlib import closing
 
 import msgspec
+import pyarrow as pa
 
 from ftl.collect.full import full
 from ftl.collect.history import keep_history
@@ -77,6 +78,7 @@ def collect(
             with closing(OnlineStore.of(node, table, mapping)) as online:
                 online.refresh(session.lake)
         tidy(node, table, session.started)
+    pa.default_memory_pool().release_unused()  # a check of the table follows, or the next one, in the same process
     log.info("collect.done", extra={"sync": msgspec.structs.asdict(report)})
     return report
 
