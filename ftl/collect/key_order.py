@@ -27,6 +27,7 @@ class KeyOrder:
     Attributes:
         table: its name, quoted.
         key: the column of its primary key, quoted; of whole numbers.
+        place: the column of a batch that holds it: the same where it is asked for anyway, else :data:`KEY`.
         cursor: SQL of the cursor as a whole number.
         after: the key up to which an earlier read holds; None for the beginning.
         control: source column to SQL of its control total.
@@ -34,6 +35,7 @@ class KeyOrder:
 
     table: str
     key: str
+    place: str
     cursor: str
     after: int | None
     control: dict[str, str]
@@ -63,8 +65,11 @@ class KeyOrder:
             columns: SQL of each.
         """
         first = f"{self.key} = (SELECT min({self.key}) FROM {self.table}{self.rest})"  # noqa: S608 - quoted names
-        beside = f"{self.key} AS {KEY}, IF({first}, {self.text}, NULL) AS {TOTALS}"
-        return f"SELECT {', '.join(columns)}, {beside} FROM {self.table}{self.rest} ORDER BY {self.key}"  # noqa: S608
+        beside = [
+            *([f"{self.key} AS {KEY}"] if self.place == KEY else []),
+            f"IF({first}, {self.text}, NULL) AS {TOTALS}",
+        ]
+        return f"SELECT {', '.join([*columns, *beside])} FROM {self.table}{self.rest} ORDER BY {self.key}"  # noqa: S608
 
     def told(self, text: str) -> tuple[int, Totals, str]:
         """Number of rows, control totals, and the proof of what is held already."""
@@ -91,8 +96,8 @@ class KeyOrder:
         for batch in batches:
             yield batch.select(names)
             rows += batch.num_rows
-            high = batch.column(KEY)[-1].as_py()
-            keys += _sum(batch.column(KEY))
+            high = batch.column(self.place)[-1].as_py()
+            keys += _sum(batch.column(self.place))
             cursors += _sum(batch.column(cursor))
             if rows >= PIECE_ROWS:
                 yield _name(low, high, f"{rows} {keys % WHOLE} {cursors % WHOLE}")

@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 import pyarrow as pa
 
-from ftl.collect.key_order import TOTALS, WHOLE_NUMBERS, KeyOrder, holds_still, last_key, watched
+from ftl.collect.key_order import KEY, TOTALS, WHOLE_NUMBERS, KeyOrder, holds_still, last_key, watched
 from ftl.collect.password import password_of
 from ftl.collect.pieces import NOTHING_YET, Asked, Earlier, Pieces
 from ftl.collect.source import BATCH_ROWS, Since, Snapshot, nearest, require_columns
@@ -163,7 +163,8 @@ class MariaReader:
         if _kind(types.get(column, "")) not in WHOLE_NUMBERS or cursor is None:
             return None
         control = {name: total for name in asked.key if (total := _total(name, types[name]))}
-        return KeyOrder(_quoted(table), _quoted(column), cursor, None, control)
+        place = column if column in asked.columns else KEY
+        return KeyOrder(_quoted(table), _quoted(column), place, cursor, None, control)
 
     def _batches(self, table: str, query: str) -> Iterator[pa.RecordBatch]:
         """Streamed; memory holds a few batches however long the table is."""

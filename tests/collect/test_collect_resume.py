@@ -304,6 +304,22 @@ def test_a_sync_may_be_killed_again_and_again(
     _expect(ledger.node, source)
 
 
+def test_a_primary_key_need_not_be_mapped_to_go_on_in_its_order(
+    tmp_path: Path, request: pytest.FixtureRequest, caplog: pytest.LogCaptureFixture
+) -> None:
+    ledger, source = _open("mariadb", tmp_path, request), _source()
+    ledger.write({}, source)
+    columns = {name: column for name, column in COLUMNS.items() if name != "number"}
+    settings = ledger.node.party.sources["core"].model_dump(mode="json", by_alias=True)
+    node = _node(tmp_path, settings, columns=columns, key=["name"])
+    noted = _kill(node)
+    with _resumed(caplog) as resumed:
+        collect(node, "customers", "full", _moment)
+    assert resumed == [noted]
+    names = Lake(node.landed("customers")).read(["name"]).column("name").to_pylist()
+    assert sorted(names) == sorted(name for _, name, amount, _ in source.values() if amount != "?")
+
+
 @pytest.mark.parametrize("what", ["mapping", "commit", "file"])
 def test_what_no_longer_fits_is_read_anew(
     what: str, tmp_path: Path, request: pytest.FixtureRequest, caplog: pytest.LogCaptureFixture
