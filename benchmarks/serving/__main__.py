@@ -34,6 +34,8 @@ from ftl.registry import competition
 
 Figures = dict[str, Any]
 CONNECTIONS = 64
+WARM_SECONDS = 40
+"""Within which the parties have prepared what they say of everybody; until then somebody's first request costs more."""
 SWAPS = 20
 SWAP_SECONDS = 12.0
 """Within which a gateway must have taken over a moved alias."""
@@ -58,9 +60,10 @@ def main() -> None:
     arguments.add_argument("--minutes", type=float, default=30, help="of the soak, which runs only when it is named")
     arguments.add_argument("--small", action="store_true", help="some seconds of each, to see that it runs")
     given = arguments.parse_args()
-    given.swaps = SWAPS
+    given.swaps, given.warm = SWAPS, WARM_SECONDS
     if given.small:
         given.seconds, given.rows, given.minutes, given.swaps = SMALL_SECONDS, SMALL_ROWS, 0.1, SMALL_SWAPS
+        given.warm = 0
     site = prepare(given.folder)
     figures: Figures = {"machine": machine(), "seconds": given.seconds, "people": len(everybody(site)), "on": ON}
     for name in given.only or [name for name in PARTS if name != "soak"]:
@@ -89,6 +92,8 @@ def live(site: Site, given: argparse.Namespace) -> Figures:
         body = everybody(site)
         with experiment(site):
             ask = partial(load.closed, site.url, "/v1/scores", site.token, body, connections=CONNECTIONS)
+            ask(seconds=2)
+            time.sleep(given.warm)
             ask(seconds=min(10, given.seconds))
             before = spent(workers)
             found = ask(seconds=given.seconds)
