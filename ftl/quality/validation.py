@@ -1,5 +1,6 @@
 """Runs a suite with Great Expectations and says which rows fail what. Nothing it stores or renders lists a value."""
 
+import logging
 import os
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -10,6 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -18,6 +20,8 @@ from ftl.consortium import Node
 from ftl.errors import FtlError, QualityError
 from ftl.quality.pushed import Answer, answers
 from ftl.quality.rows import Rows
+
+log = logging.getLogger(__name__)
 
 Severity = Literal["critical", "warning", "info"]
 
@@ -37,6 +41,12 @@ _APART = {"id", "rendered_content", "notes", "meta"}
 
 _TURN_SECONDS = 600.0
 """Longest wait for the check of another table of the node to be done."""
+
+_SETTINGS = "great_expectations.yml"
+"""File in the context's folder."""
+
+_STORES = ("expectations", "validation_definitions")
+"""Folders of suites, and of what ties them to data."""
 
 _PAGES = 100
 """Newest validations that the Data Docs index lists."""
@@ -152,15 +162,44 @@ def open_context(home: Path, docs: Path) -> Any:
     from great_expectations.data_context.types.base import ProgressBarsConfig
 
     home.mkdir(parents=True, exist_ok=True)
-    context = gx.get_context(mode="file", context_root_dir=home)
-    if context.variables.analytics_enabled is not False or context.variables.config_variables_file_path:
+    _forget_damaged(home)
+    try:
+        context = gx.get_context(mode="file", context_root_dir=home)
+    except Exception as exc:
+        if disk_is_full(exc):
+            raise
+        # The library writes its settings in place: a process that was killed meanwhile has left a part of them.
+        log.warning("quality.settings damaged", extra={"folder": str(home)})
+        (home / _SETTINGS).unlink(missing_ok=True)
+        context = gx.get_context(mode="file", context_root_dir=home)
+    known, sites = context.variables, {"data_docs": _site(docs)}
+    if known.analytics_enabled is not False or known.config_variables_file_path or known.data_docs_sites != sites:
         context.variables.analytics_enabled = False
         # Else the file that this names is read at every look at a setting, dozens of times a check.
         context.variables.config_variables_file_path = None
         context.variables.progress_bars = ProgressBarsConfig(globally=False)
-        context.variables.data_docs_sites = {"data_docs": _site(docs)}
+        context.variables.data_docs_sites = sites
         context.variables.save()
     return context
+
+
+def _forget_damaged(home: Path) -> None:
+    """Remove all stored suites once one of them is half written, as a process that was killed may leave it.
+
+    The next check of each table stores its own again and takes it for a changed one.
+    """
+    stored = [path for folder in _STORES for path in (home / folder).rglob("*.json")]
+    if not all(map(_is_object, stored)):
+        log.warning("quality.suites damaged", extra={"folder": str(home)})
+        for path in stored:
+            path.unlink()
+
+
+def _is_object(path: Path) -> bool:
+    try:
+        return isinstance(msgspec.json.decode(path.read_bytes()), dict)
+    except msgspec.DecodeError:
+        return False
 
 
 def _site(docs: Path) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import pytest
 from collect_bank import customer, landed, open_bank
 from dying import die
 from quality_checked import Checked, at_times
+from ruamel.yaml import YAML
 from small_disk import small_disk
 
 from benchmarks.collect.killing import run
@@ -96,3 +97,47 @@ def test_a_check_on_a_full_disk_says_so_and_publishes_once_there_is_room(
             check(bank.node, "customers", at_times())
         check(bank.node, "customers", at_times())
         assert read_validated(bank.node, "customers").num_rows == 20
+
+
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.3, 0.5, 0.6, 0.7, 0.8, 0.9, 0.99])
+def test_settings_of_great_expectations_that_a_killed_check_left_half_written_are_written_anew(
+    share: float, checked: Checked
+) -> None:
+    source = [customer(number) for number in range(20)]
+    checked.load(source)
+    settings, docs = checked.node.home / "gx" / "great_expectations.yml", checked.node.docs
+    whole = settings.read_text(encoding="utf-8")
+    settings.write_text(whole[: int(share * len(whole))], encoding="utf-8")
+    shutil.rmtree(docs)
+    source[5] = customer(5, UPD=LATER, LIM=-1.0)
+    checked.load(source)
+    published, refused = _state(checked.node)
+    assert published == [landed(row) for row in source if row["LIM"] > 0]
+    assert refused == [("AB0005X", "limit: is a limit")]
+    assert (docs / "index.html").exists()
+    assert yaml(settings)["data_docs_sites"] == yaml(whole)["data_docs_sites"]
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5])
+@pytest.mark.parametrize("folder", ["expectations", "validation_definitions", "uncommitted/validations"])
+def test_other_files_of_great_expectations_that_are_half_written_harm_no_check(
+    folder: str, share: float, checked: Checked
+) -> None:
+    source = [customer(number) for number in range(20)]
+    checked.load(source)
+    damaged = list((checked.node.home / "gx" / folder).rglob("*.json"))
+    assert damaged
+    for path in damaged:
+        whole = path.read_text(encoding="utf-8")
+        path.write_text(whole[: int(share * len(whole))], encoding="utf-8")
+    source[5] = customer(5, UPD=LATER, LIM=-1.0)
+    checked.load(source)
+    published, refused = _state(checked.node)
+    assert published == [landed(row) for row in source if row["LIM"] > 0]
+    assert refused == [("AB0005X", "limit: is a limit")]
+    assert (checked.node.docs / "index.html").exists()
+
+
+def yaml(settings: Path | str) -> dict[str, Any]:
+    found: dict[str, Any] = YAML(typ="safe").load(settings)
+    return found
