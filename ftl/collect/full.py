@@ -172,8 +172,9 @@ class _Open:
         if self.data is not None and self.data.rows >= ROWS_PER_FILE:
             self.files.append(self.data.close())
             self.data = None
-        self.data = self.data or DataFile(self._path(""), self.session.schema, mapped.rows)
-        self.data.write(mapped.rows)
+        if mapped.rows.num_rows:
+            self.data = self.data or DataFile(self._path(""), self.session.schema, mapped.rows)
+            self.data.write(mapped.rows)
         if mapped.refused is not None:
             self.refused = self.refused or DataFile(self._path("refused-"), SCHEMA, mapped.refused)
             self.refused.write(mapped.refused)

@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from ftl.collect.commit import Action, add, commit, descriptors, metadata, remove
 from ftl.collect.compaction import worn
 from ftl.collect.derive import sandbox
+from ftl.collect.described import PROPERTY, grown, json_of, plain_schema
 from ftl.collect.disk import disk_full, disk_is_full
 from ftl.collect.parts import SYNC, Part, alive_rows, create_view, duplicates, locate, outdated, parts_of, read
 from ftl.collect.unfinished import Unfinished
@@ -36,7 +37,6 @@ from ftl.errors import LakeConflict, LakeError
 
 __all__ = ["SYNC", "Lake", "duplicates"]
 
-_PROPERTY = "ftl."
 _LINKED = re.compile(r"^adopt-[0-9]{12}-")
 NOTHING_ELSE: Mapping[str, str] = {}
 
@@ -76,12 +76,12 @@ class Lake:
     def property_of(self, name: str) -> str | None:
         """A text that a full sync kept with the table; None where there is none."""
         table = self._table()
-        return None if table is None else table.metadata().configuration.get(f"{_PROPERTY}{name}")
+        return None if table is None else table.metadata().configuration.get(f"{PROPERTY}{name}")
 
     def schema(self) -> pa.Schema | None:
         """The table's columns; None where there is no table."""
         table = self._table()
-        return None if table is None else _plain_schema(table)
+        return None if table is None else plain_schema(table)
 
     def count(self) -> int:
         """Number of rows; 0 where there is no table."""
@@ -101,7 +101,7 @@ class Lake:
         """
         table = self._require()
         with self._translated("read"):
-            schema = _plain_schema(table)
+            schema = plain_schema(table)
             return read(parts_of(self.path, table), schema, schema.names if columns is None else columns, since)
 
     def create_view(self, connection: duckdb.DuckDBPyConnection, view: str, prefix: str) -> None:
@@ -117,7 +117,7 @@ class Lake:
         """
         table = self._require()
         with self._translated("read"):
-            create_view(connection, view, parts_of(self.path, table), _plain_schema(table), prefix)
+            create_view(connection, view, parts_of(self.path, table), plain_schema(table), prefix)
 
     def replace(
         self,
@@ -214,8 +214,8 @@ class Lake:
             with sandbox([part.path for part in parts]) as connection:
                 gone = locate(connection, parts, sought)
             changes = self._without(parts, gone, descriptors(self.path, table.version()))
-            grown = _grown(table, rows.schema, properties)
-            commit(self.path, table, "MERGE", [*grown, *changes, *added], marks)
+            described = grown(table, rows.schema, properties)
+            commit(self.path, table, "MERGE", [*described, *changes, *added], marks)
         self.compact()
         return self._committed()
 
@@ -245,7 +245,7 @@ class Lake:
             linked = [self._linked(part, here.get(name), prefix) for name, part in wanted.items()]
             left = [part for name, part in here.items() if name not in wanted]
             changes = self._replaced(linked, {part.path: part for part in here.values()}, left, table.version())
-            described = [] if _plain_schema(table) == schema else [metadata(table, _json(schema), {})]
+            described = [] if plain_schema(table) == schema else [metadata(table, json_of(schema), {})]
             commit(self.path, table, "ADOPT", [*described, *changes], marks)
         return self._committed()
 
@@ -259,7 +259,7 @@ class Lake:
         parts = [] if table is None else worn(parts_of(self.path, table))
         if not parts:
             return
-        schema, prefix = _plain_schema(table), f"compact-{table.version():012d}-"
+        schema, prefix = plain_schema(table), f"compact-{table.version():012d}-"
         with self._swept(table, prefix), self._translated("compact"):
             rows = (rows for part in parts for rows in alive_rows(part, schema))
             added = [add(part, {}, changes=False) for part in write_parts(self.path, prefix, rows, schema)]
@@ -333,12 +333,12 @@ class Lake:
     ) -> int:
         """Commit that the table consists of these files and nothing else."""
         with self._translated("commit"):
-            named = {f"{_PROPERTY}{name}": value for name, value in properties.items()}
+            named = {f"{PROPERTY}{name}": value for name, value in properties.items()}
             known = descriptors(self.path, table.version())
             removed = [remove(part.path, known) for part in parts_of(self.path, table)]
             vectors = write_vectors(self.path, {part.path.name: part.dead for part in parts if len(part.dead)})
             added = [add(part, vectors) for part in parts if part.alive]
-            described = metadata(table, _json(schema), named)
+            described = metadata(table, json_of(schema), named)
             commit(self.path, table, operation, [described, *removed, *added], marks)
         return self._committed()
 
@@ -438,30 +438,6 @@ def _adopting(version: int) -> str:
 
 def _filled(rows: pa.Table) -> list[pa.Table]:
     return [rows] if rows.num_rows else []
-
-
-def _grown(table: Any, schema: pa.Schema, properties: Mapping[str, str]) -> list[Action]:
-    """What tells the table of columns and texts that it does not have yet."""
-    known, kept = _plain_schema(table), table.metadata().configuration
-    fresh = [field for field in schema if field.name not in known.names]
-    named = {f"{_PROPERTY}{name}": value for name, value in properties.items()}
-    if not fresh and named.items() <= kept.items():
-        return []
-    return [metadata(table, _json(pa.schema([*known, *fresh])), named)]
-
-
-def _json(schema: pa.Schema) -> str:
-    """Delta's text of a schema."""
-    from deltalake import Schema
-
-    text: str = Schema.from_arrow(schema).to_json()
-    return text
-
-
-def _plain_schema(table: Any) -> pa.Schema:
-    """The Delta schema with pyarrow's plain types; the reader may otherwise hand out string views."""
-    found = pa.schema(table.schema().to_arrow())
-    return pa.schema([pa.field(f.name, pa.string() if pa.types.is_string_view(f.type) else f.type) for f in found])
 
 
 def _first_line(exc: Exception) -> str:

@@ -17,8 +17,7 @@ STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "
 BACKLOG = 4096
 """Connections that may wait to be accepted."""
 SWITCH_SECONDS = 0.0005
-"""A thread that looks into the registry or the lake gives way to requests after so long; Python's own 5 ms, at each of
-their steps, would add up to most of what the slowest of them wait."""
+"""A thread that looks into the registry or the lake gives way to requests after so long; Python's own is 5 ms."""
 MOST_CONNECTIONS = 16_384
 """Of one process, silent ones included; granian would take 4,096 over all processes, and let further ones wait."""
 
